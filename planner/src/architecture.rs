@@ -1,0 +1,124 @@
+//! A two-tower CLIP, written as an `open_clip` model-config JSON writes it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::Tokens;
+
+/// How a sequence of token features becomes one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImagePool {
+    /// The class token.
+    #[default]
+    Tok,
+    /// Mean of the patch tokens (global average pooling), layer norm after the mean.
+    Avg,
+}
+
+/// Which text position is the sentence feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextPool {
+    /// The position of the end-of-text token (the largest id in CLIP's vocabulary).
+    #[default]
+    Argmax,
+    /// The last position.
+    Last,
+}
+
+/// Where the image tower's position embedding comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImagePositions {
+    /// Fixed two-dimensional sine-cosine, computed for whatever grid a stage has.
+    #[default]
+    SinCos2d,
+}
+
+/// Image tower (`vision_cfg`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisionConfig {
+    /// Side in pixels at full length.
+    pub image_size: u32,
+    /// Transformer blocks.
+    pub layers: u32,
+    /// Width of a token.
+    pub width: u32,
+    /// Width of an attention head; heads = width / `head_width`.
+    #[serde(default = "default_head_width")]
+    pub head_width: u32,
+    /// Side of a patch in pixels.
+    pub patch_size: u32,
+    /// MLP width over token width.
+    #[serde(default = "default_mlp_ratio")]
+    pub mlp_ratio: f64,
+    /// Pooling.
+    #[serde(default)]
+    pub pool_type: ImagePool,
+    /// Position embedding.
+    #[serde(default)]
+    pub pos_embed_type: ImagePositions,
+}
+
+/// Text tower (`text_cfg`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextConfig {
+    /// Tokens at full length.
+    pub context_length: u32,
+    /// Rows of the embedding.
+    pub vocab_size: u32,
+    /// Width of a token.
+    pub width: u32,
+    /// Attention heads.
+    pub heads: u32,
+    /// Transformer blocks.
+    pub layers: u32,
+    /// MLP width over token width.
+    #[serde(default = "default_mlp_ratio")]
+    pub mlp_ratio: f64,
+    /// Pooling.
+    #[serde(default)]
+    pub pool_type: TextPool,
+    /// Attend in both directions.
+    #[serde(default)]
+    pub no_causal_mask: bool,
+}
+
+fn default_head_width() -> u32 {
+    64
+}
+
+fn default_mlp_ratio() -> f64 {
+    4.0
+}
+
+/// A two-tower CLIP. Field names are those of an `open_clip` model config.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// Name as `open_clip` would list it (`ViT-H-14-CLIPA`), or one's own.
+    pub name: String,
+    /// Width of the shared embedding.
+    pub embed_dim: u32,
+    /// Image tower.
+    pub vision_cfg: VisionConfig,
+    /// Text tower.
+    pub text_cfg: TextConfig,
+}
+
+impl VisionConfig {
+    /// Patches of an image of `image_size_px` pixels a side: (size / patch)^2, not counting the class token.
+    #[must_use]
+    pub fn tokens_at(&self, image_size_px: u32) -> Tokens {
+        let side = image_size_px / self.patch_size;
+        Tokens(side * side)
+    }
+
+    /// Attention heads.
+    #[must_use]
+    pub fn heads(&self) -> u32 {
+        self.width / self.head_width
+    }
+}
