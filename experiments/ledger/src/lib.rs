@@ -1,1 +1,32 @@
-//! Skeleton.
+//! The append-only record of money and the cap that is never exceeded.
+//!
+//! Money is set aside before it is spent ([`BudgetGuard::reserve`]) and counted by the clock afterwards
+//! ([`BudgetGuard::settle`]). Every movement is a [`Row`] of a [`Journal`], a file of JSON lines that only
+//! ever grows; the sums are a pure fold over the rows ([`Account`]).
+//!
+//! # What is guaranteed
+//! - What the ledger calls spent never exceeds the cap: a reserve that does not fit is refused, and a
+//!   settlement takes at most its reserve and what is left.
+//! - What is settled never decreases, whatever crashes and restarts happen: rows are never changed, the
+//!   ledger is no part of a checkpoint, and a quantum that a crash cut off is charged its whole reserve.
+//! - A row counts only once it is on disk (fsync).
+//!
+//! # Its bound
+//! The clock is the machine's and the machine cannot be stopped in the middle of an instruction: if one
+//! indivisible action (a single training step, say) takes longer than everything that is left, the machine was
+//! held beyond the cap for the rest of that action. The settlement then says by how much in its note, and
+//! nothing further is started.
+
+mod account;
+mod clock;
+mod error;
+mod guard;
+mod journal;
+mod row;
+
+pub use account::{Account, AccountError, Spending};
+pub use clock::{Clock, FakeClock, SystemClock};
+pub use error::LedgerError;
+pub use guard::{BudgetGuard, Quantum, Refused, ReserveError, Terms};
+pub use journal::{Contents, Journal, read, verify};
+pub use row::{Draft, Kind, LEDGER_VERSION, Purpose, Row};
