@@ -56,6 +56,9 @@ pub struct VisionConfig {
     /// Pooling.
     #[serde(default)]
     pub pool_type: ImagePool,
+    /// Leave out the layer norm between patch embedding and the first block, as CLIPA does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_ln_pre: bool,
     /// Position embedding.
     #[serde(default)]
     pub pos_embed_type: ImagePositions,
@@ -120,5 +123,19 @@ impl VisionConfig {
     #[must_use]
     pub fn heads(&self) -> u32 {
         self.width / self.head_width
+    }
+
+    /// Width of the MLP's hidden layer: `int(width * mlp_ratio)`, as `open_clip` rounds it.
+    #[must_use]
+    pub fn mlp_width(&self) -> u32 {
+        (f64::from(self.width) * self.mlp_ratio) as u32
+    }
+}
+
+impl TextConfig {
+    /// Width of the MLP's hidden layer: `int(width * mlp_ratio)`, as `open_clip` rounds it.
+    #[must_use]
+    pub fn mlp_width(&self) -> u32 {
+        (f64::from(self.width) * self.mlp_ratio) as u32
     }
 }

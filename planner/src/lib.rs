@@ -2,5 +2,10 @@
 //! network outside [`prices`].
 
 pub mod architecture;
+pub mod architectures;
+pub mod compute;
+pub mod names;
 pub mod recipe;
+pub mod source;
+pub mod spread;
 pub mod units;
