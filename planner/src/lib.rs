@@ -4,7 +4,10 @@
 pub mod architecture;
 pub mod architectures;
 pub mod compute;
+pub mod dataset;
+pub mod law;
 pub mod names;
+pub mod published;
 pub mod recipe;
 pub mod source;
 pub mod spread;
