@@ -1,1 +1,30 @@
-fn main() {}
+//! The door: parse, call a room, print. No arithmetic here.
+
+mod cli;
+mod commands;
+mod failure;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::output::{Printer, complain};
+
+// Training allocates and frees large blocks every step; glibc hands them back to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let printer = Printer { quiet: cli.quiet };
+    match commands::dispatch(cli, printer) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            complain(&failure.render());
+            failure.exit.into()
+        }
+    }
+}

@@ -1,1 +1,9 @@
-//! Tests of the whole program from outside.
+//! Tests of the whole program from outside: what a user types, what is printed, what is left on disk.
+
+mod harness;
+
+mod bad_input;
+mod faults;
+mod help;
+mod plan;
+mod run;

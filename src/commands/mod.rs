@@ -1,0 +1,55 @@
+//! One function per verb.
+
+mod calibrate;
+mod data;
+mod demo;
+mod law;
+mod ledger;
+mod plan;
+mod prices;
+mod report;
+mod run;
+mod status;
+
+use std::io;
+use std::path::Path;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, DataCommand, LedgerCommand, PricesCommand};
+use crate::failure::{Exit, Failure};
+use crate::output::Printer;
+
+/// Carries one command line out.
+pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Plan(args) => plan::plan(&args, printer),
+        Command::Run(args) => run::run(&args, printer),
+        Command::Status(args) => status::status(&args, printer),
+        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(&args, printer),
+        Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
+        Command::Report(args) => report::report(&args, printer),
+        Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
+        Command::Calibrate(args) => calibrate::calibrate(&args, printer),
+        Command::Prices(PricesCommand::List(args)) => prices::list(&args, printer),
+        Command::Prices(PricesCommand::Update(args)) => prices::update(&args, printer),
+        Command::Law(args) => law::law(&args, printer),
+        Command::Demo(args) => demo::demo(&args, printer),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "shoestring", &mut io::stdout());
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// The text of a file that the user named.
+fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::InvalidData => "the file is not UTF-8 text",
+            _ => "check that the file can be read",
+        };
+        Failure::new(Exit::Failure, anyhow::anyhow!("{}: {error}", path.display())).hint(hint.to_owned())
+    })
+}

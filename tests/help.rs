@@ -1,0 +1,37 @@
+//! What the program says of itself.
+
+use crate::harness::Sandbox;
+
+#[test]
+fn every_verb_has_help_and_completions_are_made_for_every_shell() {
+    let sandbox = Sandbox::new();
+    for verb in [
+        &["--help"][..],
+        &["plan", "--help"],
+        &["run", "--help"],
+        &["status", "--help"],
+        &["ledger", "show", "--help"],
+        &["report", "--help"],
+        &["data", "synth", "--help"],
+        &["calibrate", "--help"],
+        &["prices", "list", "--help"],
+        &["prices", "update", "--help"],
+        &["law", "--help"],
+        &["demo", "--help"],
+    ] {
+        let said = sandbox.ok(verb);
+        assert!(said.stdout.contains("Usage: shoestring"), "{verb:?}\n{}", said.snapshot());
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(sandbox.ok(&["completions", shell]).stdout.contains("shoestring"), "{shell}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let sandbox = Sandbox::new();
+    for wrong in [&["plam"][..], &["plan"], &["plan", "--budget"], &["run"]] {
+        assert_eq!(sandbox.run(wrong).code, 2, "{wrong:?}");
+    }
+    assert_eq!(sandbox.run(&[]).code, 2, "no verb shows help and is wrong usage");
+}
