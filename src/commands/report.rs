@@ -1,0 +1,68 @@
+//! `report`: tables and charts of runs, published models and the planner's frontier.
+
+use serde_json::json;
+use shoestring_planner::published;
+use shoestring_planner::units::Usd;
+use shoestring_reports::{Inputs, PublishedPoint, Report, SourceNote};
+
+use super::plan::frontier;
+use crate::cli::{Format, ReportArgs};
+use crate::failure::{Exit, Failure};
+use crate::output::Printer;
+
+pub(crate) fn report(args: &ReportArgs, printer: Printer) -> Result<Exit, Failure> {
+    let frontier = frontier(&args.budget)?;
+    let inputs = Inputs {
+        runs: args.runs.clone(),
+        frontier: frontier.points,
+        frontier_context: frontier.context,
+        published: published_points(),
+        budgets: args.budget.clone(),
+        as_of: frontier.as_of,
+        sources: sources(),
+    };
+    let failed = |error: shoestring_reports::ReportError| {
+        let hint = error.hint();
+        Failure::new(Exit::Failure, error).hint(hint)
+    };
+    let built = Report::build(inputs).map_err(failed)?;
+    for note in &built.notes {
+        printer.note(&format!("note: {note}"));
+    }
+    let files = built.files.write(&args.out).map_err(failed)?;
+    let page = args.out.join("index.html");
+    match args.format {
+        Format::Text => printer.data(&format!("{} files written\n{}", files.len(), page.display()))?,
+        Format::Json => printer.json(&json!({
+            "schema": "shoestring.report", "version": 1, "page": page, "files": files,
+            "notes": built.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }))?,
+    }
+    Ok(if built.notes.is_empty() { Exit::Success } else { Exit::Partial })
+}
+
+/// Published runs whose authors say what they cost.
+fn published_points() -> Vec<PublishedPoint> {
+    published::runs()
+        .iter()
+        .filter(|run| run.same_as.is_none())
+        .filter_map(|run| {
+            let cost = run.cost.filter(|&cost| cost > Usd::ZERO)?;
+            Some(PublishedPoint {
+                label: run.model.clone(),
+                paper: run.paper.clone(),
+                cost_usd: cost,
+                accuracy_percent: run.accuracy_percent,
+            })
+        })
+        .collect()
+}
+
+fn sources() -> Vec<SourceNote> {
+    let note = |what: &str, source: &str| SourceNote { what: what.into(), source: source.into() };
+    vec![
+        note("published costs and accuracies", "planner/data/runs.csv, each row with its own source"),
+        note("prices of the frontier", "the built-in catalogue, planner/data/offers.csv, each row dated"),
+        note("expected accuracy", "law fitted on planner/data/runs.csv, parameters in planner/data/law.toml"),
+    ]
+}

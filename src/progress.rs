@@ -1,0 +1,105 @@
+//! Progress on stderr: bars on a terminal, a line now and then elsewhere, nothing when quiet.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use shoestring_experiments::records::EvaluationLine;
+use shoestring_experiments::run::{Observer, StageProgress, StepProgress};
+
+use crate::output::Printer;
+
+/// Without a terminal, a line this often says that the run is alive.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// A bar with `length` steps of something, drawn only where bars may be.
+pub(crate) fn bar(printer: Printer, length: u64, what: &str) -> ProgressBar {
+    if !printer.bars() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(length).with_message(what.to_owned());
+    bar.set_style(style("{msg:<12} {bar:32} {pos}/{len} {eta_precise} left {prefix}"));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("█▉▊▋▌▍▎▏ ")
+}
+
+/// Draws a run.
+pub(crate) struct RunProgress {
+    printer: Printer,
+    bar: ProgressBar,
+    stage: String,
+    last_line: Instant,
+}
+
+impl RunProgress {
+    pub(crate) fn new(printer: Printer) -> Self {
+        Self { printer, bar: ProgressBar::hidden(), stage: String::new(), last_line: Instant::now() }
+    }
+
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A line that stays, above the bar.
+    fn line(&self, text: &str) {
+        if self.printer.bars() {
+            self.bar.suspend(|| self.printer.note(text));
+        } else {
+            self.printer.note(text);
+        }
+    }
+}
+
+impl Observer for RunProgress {
+    fn stage_started(&mut self, stage: &StageProgress<'_>) {
+        self.bar.finish_and_clear();
+        self.line(&format!(
+            "stage {}/{} {}: {} px, {} image tokens, {} text tokens, batch {}, {} steps",
+            stage.index + 1,
+            stage.stages,
+            stage.name,
+            stage.image_size_px,
+            stage.image_tokens,
+            stage.text_tokens,
+            stage.batch,
+            stage.stage_steps,
+        ));
+        stage.name.clone_into(&mut self.stage);
+        self.bar = bar(self.printer, stage.stage_steps, stage.name);
+        self.bar.set_position(stage.stage_step);
+        // The time left is that of this process's steps, not of those before a resume.
+        self.bar.reset_eta();
+    }
+
+    fn step(&mut self, step: &StepProgress<'_>) {
+        self.bar.set_position(step.stage_step);
+        let facts = format!(
+            "loss {:.3}, {:.0} samples/s, {:.5} of {} USD",
+            step.loss, step.samples_per_second, step.spend_usd, step.cap_usd
+        );
+        if !self.printer.bars() && self.last_line.elapsed() >= HEARTBEAT {
+            self.last_line = Instant::now();
+            self.printer.note(&format!("{} step {}/{}: {facts}", self.stage, step.stage_step, step.stage_steps));
+        }
+        self.bar.set_prefix(facts);
+    }
+
+    fn evaluated(&mut self, line: &EvaluationLine) {
+        self.line(&format!(
+            "{} step {}: zero-shot top-1 {:.1} % on {} classes (chance {:.1} %)",
+            line.stage,
+            line.step,
+            100.0 * line.metrics.acc1,
+            line.classes,
+            100.0 / line.classes as f64
+        ));
+    }
+
+    fn message(&mut self, text: &str) {
+        self.line(text);
+    }
+}
