@@ -1,12 +1,14 @@
 //! Decides: turns a budget into a recipe. No clock, disk, device or machine-learning framework here, and no
 //! network outside [`prices`].
 
+pub mod accelerator;
 pub mod architecture;
 pub mod architectures;
 pub mod compute;
 pub mod dataset;
 pub mod law;
 pub mod names;
+pub mod offer;
 pub mod published;
 pub mod recipe;
 pub mod source;
