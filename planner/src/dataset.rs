@@ -29,18 +29,18 @@ macro_rules! sets {
 /// All known sets. Sizes are those of their papers (DataComp 2304.14108, LAION 2111.02114 and 2210.08402,
 /// Cherti et al. 2212.07143, MetaCLIP 2309.16671, DFN 2309.17425, CLIP 2103.00020, EVA-CLIP 2303.15389).
 static KNOWN: &[Dataset] = sets! {
-    "DataComp-1B" ["datacomp", "datacomp1b", "datacomp-xl", "datacomp-1.4b"] millions(1_400), true;
-    "Re-LAION-1.4B" ["relaion", "relaion2b-en", "re-laion-2b-en"] millions(1_400), true;
-    "LAION-2B" ["laion2b", "laion2b-en", "laion-2b-en"] millions(2_170), true;
-    "LAION-400M" ["laion400m", "laion"] millions(407), true;
-    "LAION-80M" ["laion80m"] millions(80), true;
+    "DataComp-1B" ["datacomp", "datacomp-xl", "datacomp-1.4b"] millions(1_400), true;
+    "Re-LAION-1.4B" ["relaion", "relaion2b-en"] millions(1_400), true;
+    "LAION-2B" ["laion2b-en"] millions(2_170), true;
+    "LAION-400M" ["laion"] millions(407), true;
+    "LAION-80M" [] millions(80), true;
     "WIT-400M" ["wit", "openai"] millions(400), false;
     "WebLI-en" ["webli"] None, false;
-    "MetaCLIP-400M" ["metaclip400m"] millions(400), true;
-    "MetaCLIP-2.5B" ["metaclip", "metaclip-fullcc", "metaclip2.5b"] millions(2_500), true;
-    "DFN-2B" ["dfn2b", "dfn"] millions(2_000), true;
-    "DFN-5B" ["dfn5b"] millions(5_000), false;
-    "Merged-2B" ["merged2b"] millions(2_000), false;
+    "MetaCLIP-400M" [] millions(400), true;
+    "MetaCLIP-2.5B" ["metaclip", "metaclip-fullcc"] millions(2_500), true;
+    "DFN-2B" ["dfn"] millions(2_000), true;
+    "DFN-5B" [] millions(5_000), false;
+    "Merged-2B" [] millions(2_000), false;
     "DataComp-1B subset L" ["datacomp-l", "datacomp-large"] millions(140), true;
     "DataComp-1B subset M" ["datacomp-m", "datacomp-medium"] millions(14), true;
     "CommonPool-XL unfiltered" ["commonpool", "commonpool-xl"] millions(12_800), true;
@@ -88,7 +88,8 @@ pub(crate) fn index_of(name: &str) -> Option<usize> {
 /// [`lookup`], with an error that names the nearest known sets.
 pub fn find(name: &str) -> Result<&'static Dataset, UnknownName> {
     lookup(name).ok_or_else(|| {
-        let words = known().iter().flat_map(|set| std::iter::once(set.name).chain(set.aliases.iter().copied()));
+        let words =
+            known().iter().flat_map(|set| std::iter::once(set.name).chain(set.aliases.iter().copied()));
         UnknownName::new("data set", name, words)
     })
 }

@@ -103,7 +103,10 @@ impl RunsError {
     /// Advice, apart from the error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        Some("the columns are those of planner/data/runs.csv; leave a field empty where nothing is known".into())
+        Some(
+            "the columns are those of planner/data/runs.csv; leave a field empty where nothing is known"
+                .into(),
+        )
     }
 }
 
@@ -176,7 +179,8 @@ impl Row {
         if !(0.0..=100.0).contains(&self.accuracy_percent) {
             return Err(format!("accuracy_percent = {} is no percentage", self.accuracy_percent));
         }
-        let family = Family::from_name(&self.family).ok_or_else(|| format!("family = {} is unknown", self.family))?;
+        let family =
+            Family::from_name(&self.family).ok_or_else(|| format!("family = {} is unknown", self.family))?;
         let stages = self.stages()?;
         let stated = dataset::lookup(&self.dataset).and_then(|set| set.unique_samples);
         Ok(PublishedRun {
@@ -225,7 +229,9 @@ impl Row {
             batch: self.batch.unwrap_or(0),
         }];
         for part in self.finetune.split(';').map(str::trim).filter(|part| !part.is_empty()) {
-            stages.push(finetuning_stage(part, patch).ok_or_else(|| format!("finetune = `{part}` is not a stage"))?);
+            stages.push(
+                finetuning_stage(part, patch).ok_or_else(|| format!("finetune = `{part}` is not a stage"))?,
+            );
         }
         Ok(stages)
     }
@@ -306,7 +312,8 @@ mod tests {
     #[test]
     fn costs_are_hours_times_price_but_for_the_one_row_known_to_differ() {
         for run in runs() {
-            let (Some(hours), Some(price), Some(cost)) = (run.device_hours, run.usd_per_hour, run.cost) else {
+            let (Some(hours), Some(price), Some(cost)) = (run.device_hours, run.usd_per_hour, run.cost)
+            else {
                 continue;
             };
             let product = hours.0 * price.dollars();

@@ -3,10 +3,13 @@
 //! With N̂ = image-tower parameters / 86 M (weighted with the text tower's), ñ = tokens / 196, S the samples:
 //!
 //! ```text
-//! z   = F · D · { E0 + A N̂^-a + B (q S_eff / 1e9)^-b + C N̂^-d [ p t_pre + (1 - p) t_fin ] + text + batch }
-//! err = 100 · (1 - (1 + z / 100k)^-k)
+//! z = F · D · { E0 + A N̂^-a + B (q S_eff N̂^u ñ^v / 1e9)^-b + C N̂^-d [ p t_pre + (1 - p) t_fin ] + text + batch }
+//! accuracy = 100 · exp(-z / 100)
 //! ```
 //!
+//! so z is -100 times the logarithm of the accuracy, which is about the error in percent where that is small, and
+//! power laws add up in it from 1 % to 84 % accuracy (a shape between this and z = error was left free in a first
+//! fit and came out here).
 //! F belongs to the recipe family, D and q to the data set. Every term falls (or stays) as its cause grows, so
 //! the whole is monotone; it is defined for every positive input, however small.
 
@@ -74,12 +77,11 @@ pub(crate) fn raw(c: &Coefficients, subject: &Subject<'_>) -> f64 {
 
     let token_exponent = c.get(p::TOKENS_EXPONENT);
     let adaptation = c.get(p::ADAPTATION) * 1e6;
-    let mut samples = 0.0;
-    let mut worked = 0.0; // samples, less those that too few steps waste
+    let (mut seen_in_all, mut steps_in_all, mut steps_known) = (0.0, 0.0, true);
     let mut trained_length = 0.0; // sum of samples x length term
     let mut trained_text = 0.0;
     let mut batch_loss = 0.0;
-    let mut batch_weight = 0.0;
+    let mut weights = 0.0;
     let (mut length, mut mismatch, mut prompt) = (0.0, 0.0, 0.0); // as evaluated now
     for (index, stage) in subject.stages.iter().enumerate() {
         let seen = (stage.samples.0 as f64).max(1.0);
@@ -87,13 +89,15 @@ pub(crate) fn raw(c: &Coefficients, subject: &Subject<'_>) -> f64 {
         let grid = f64::from(stage.full_image_tokens.0.max(stage.image_tokens.0).max(1));
         let text = f64::from(stage.text_tokens.0.max(1));
 
+        let weight = seen.powf(c.get(p::STAGE_WEIGHT));
+        weights += weight;
+
         // How short sequences hurt what is learned.
         let kept_term = (kept / REFERENCE_TOKENS).powf(-token_exponent);
         let grid_term = (grid / REFERENCE_TOKENS).powf(-token_exponent);
         let masked = 1.0 + c.mask(stage.image_reduction);
-        samples += seen;
-        trained_length += seen * (grid_term + (kept_term - grid_term) * masked);
-        trained_text += seen
+        trained_length += weight * (grid_term + (kept_term - grid_term) * masked);
+        trained_text += weight
             * c.text(stage.text_reduction)
             * (text / REFERENCE_TEXT_TOKENS).powf(-c.get(p::TEXT_EXPONENT));
 
@@ -105,24 +109,25 @@ pub(crate) fn raw(c: &Coefficients, subject: &Subject<'_>) -> f64 {
         } else {
             c.mismatch(stage.image_reduction) * ((grid / kept).powf(c.get(p::MISMATCH_EXPONENT)) - 1.0)
         };
-        let cut = c.get(p::PROMPT)
-            / (1.0 + (text / c.get(p::PROMPT_LENGTH)).powf(c.get(p::PROMPT_STEEPNESS)));
+        let cut =
+            c.get(p::PROMPT) / (1.0 + (text / c.get(p::PROMPT_LENGTH)).powf(c.get(p::PROMPT_STEEPNESS)));
         length = stays * length + (1.0 - stays) * grid_term;
         mismatch = stays * mismatch + (1.0 - stays) * unadapted;
         prompt = stays * prompt + (1.0 - stays) * cut;
 
-        let weight = seen.powf(c.get(p::BATCH_STAGE));
-        batch_weight += weight;
-        let mut steps_share = 1.0;
+        seen_in_all += seen;
         if stage.batch > 0 {
-            let batch = f64::from(stage.batch);
-            let halvings = (AMPLE_BATCH / batch).log2().max(0.0);
+            let halvings = (AMPLE_BATCH / f64::from(stage.batch)).log2().max(0.0);
             batch_loss += weight * halvings.powf(c.get(p::BATCH_EXPONENT));
-            let steps = seen / batch;
-            steps_share = steps / (steps + if index == 0 { c.get(p::STEPS) } else { 0.0 });
+            steps_in_all += seen / f64::from(stage.batch);
+        } else {
+            steps_known &= index > 0;
+            steps_in_all += seen / AMPLE_BATCH;
         }
-        worked += seen * steps_share;
     }
+    // Of few but large steps a part is wasted.
+    let worked =
+        if steps_known { seen_in_all * steps_in_all / (steps_in_all + c.get(p::STEPS)) } else { seen_in_all };
     let batch_scale = match subject.family {
         Family::SiglipSigmoid | Family::LaionSiglip => c.get(p::BATCH_SIGMOID),
         _ => 1.0,
@@ -139,24 +144,34 @@ pub(crate) fn raw(c: &Coefficients, subject: &Subject<'_>) -> f64 {
     let terms = c.get(p::FLOOR)
         + c.get(p::SIZE) * size.powf(-c.get(p::SIZE_EXPONENT))
         + c.get(p::SAMPLES)
-            * (efficiency * counted / REFERENCE_SAMPLES).powf(-c.get(p::SAMPLES_EXPONENT))
+            * (efficiency * counted / REFERENCE_SAMPLES
+                * image_size.powf(c.get(p::SAMPLES_SIZE_EXPONENT))
+                * (trained_length / weights).powf(-c.get(p::SAMPLES_TOKENS_EXPONENT) / token_exponent))
+            .powf(-c.get(p::SAMPLES_EXPONENT))
         + c.get(p::TOKENS)
             * image_size.powf(-c.get(p::TOKENS_SIZE_EXPONENT))
-            * (share * trained_length / samples + (1.0 - share) * length)
+            * (share * trained_length / weights + (1.0 - share) * length)
         + image_size.powf(-c.get(p::MISMATCH_SIZE_EXPONENT)) * mismatch
-        + prompt
-        + image_size.powf(-c.get(p::TEXT_SIZE_EXPONENT)) * trained_text / samples
-        + batch_scale * batch_loss / batch_weight.max(f64::MIN_POSITIVE);
+        + image_size.powf(-c.get(p::TEXT_SIZE_EXPONENT)) * (trained_text / weights + prompt)
+        + batch_scale * batch_loss / weights;
     terms * data_error * c.get(p::family_at(subject.family))
 }
 
-/// Error in percent, below 100, of a raw value.
-pub(crate) fn error_percent(c: &Coefficients, raw: f64) -> f64 {
-    100.0 - accuracy_percent(c, raw)
+/// Accuracy in percent of a raw value.
+pub(crate) fn accuracy_percent(raw: f64) -> f64 {
+    100.0 * (-raw / 100.0).exp()
 }
 
-/// Accuracy in percent of a raw value.
-pub(crate) fn accuracy_percent(c: &Coefficients, raw: f64) -> f64 {
-    let shape = c.get(p::LINK);
-    100.0 * (1.0 + raw / (100.0 * shape)).powf(-shape)
+/// Accuracy in percent below which none is claimed.
+pub(crate) const LEAST_ACCURACY: f64 = 1.0;
+
+/// Error in percent of a raw value. Exactly 100 - accuracy as long as that is at least [`LEAST_ACCURACY`]; beyond,
+/// it goes on along the tangent, so that it still ranks what is hopeless, and exceeds 100.
+pub(crate) fn error_percent(raw: f64) -> f64 {
+    let last = -100.0 * (LEAST_ACCURACY / 100.0).ln();
+    if raw <= last {
+        100.0 - accuracy_percent(raw)
+    } else {
+        100.0 - LEAST_ACCURACY + LEAST_ACCURACY / 100.0 * (raw - last)
+    }
 }

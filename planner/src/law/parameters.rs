@@ -30,12 +30,13 @@ macro_rules! parameters {
 
 parameters! {
     FLOOR "floor" 5.0 +- 0.5 log;
-    LINK "link_shape" 1.0 +- 1.0 log;
     SIZE "size_scale" 18.0 +- 0.5 log;
     SIZE_EXPONENT "size_exponent" 0.28 +- 0.3 log;
     TEXT_SHARE "text_tower_share" 0.1 +- 0.05 linear;
     SAMPLES "samples_scale" 15.0 +- 0.5 log;
     SAMPLES_EXPONENT "samples_exponent" 0.45 +- 0.3 log;
+    SAMPLES_SIZE_EXPONENT "samples_size_exponent" 0.1 +- 0.2 linear;
+    SAMPLES_TOKENS_EXPONENT "samples_tokens_exponent" 0.1 +- 0.2 linear;
     TOKENS "tokens_scale" 2.0 +- 0.5 log;
     TOKENS_SIZE_EXPONENT "tokens_size_exponent" 0.12 +- 0.1 linear;
     TOKENS_EXPONENT "tokens_exponent" 0.9 +- 0.2 log;
@@ -64,7 +65,7 @@ parameters! {
     BATCH "batch_scale" 0.6 +- 0.7 log;
     BATCH_EXPONENT "batch_exponent" 2.2 +- 0.2 log;
     BATCH_SIGMOID "batch_sigmoid_share" 0.8 +- 0.5 log;
-    BATCH_STAGE "batch_stage_weight" 0.66 +- 0.15 log;
+    STAGE_WEIGHT "stage_weight_exponent" 0.7 +- 0.15 log;
     STEPS "steps_half" 3000.0 +- 0.7 log;
 }
 
@@ -100,7 +101,7 @@ pub(super) fn prior(index: usize) -> (f64, f64) {
     if rest >= 2 * sets {
         return (0.0, FAMILY_SD);
     }
-    (0.0, if rest % 2 == 0 { DATA_ERROR_SD } else { DATA_EFFICIENCY_SD })
+    (0.0, if rest.is_multiple_of(2) { DATA_ERROR_SD } else { DATA_EFFICIENCY_SD })
 }
 
 /// The vector made ready for evaluation: logarithms undone, indices gone.
@@ -122,12 +123,6 @@ impl Coefficients {
             *value = value.exp();
         }
         Self { values }
-    }
-
-    /// The solver's vector.
-    pub(super) fn theta(&self) -> Vec<f64> {
-        let logs = GLOBALS.iter().map(|definition| definition.log).chain(std::iter::repeat(true));
-        self.values.iter().zip(logs).map(|(value, log)| if log { value.ln() } else { *value }).collect()
     }
 
     pub(super) fn get(&self, index: usize) -> f64 {
