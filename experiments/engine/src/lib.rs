@@ -1,1 +1,37 @@
-//! Skeleton.
+//! A two-tower CLIP in candle, on the CPU: towers, token reduction, contrastive loss, optimiser, checkpoints.
+//!
+//! Everything is a function of seed, settings and inputs: the same ones give the same bits on any number of
+//! threads (of the same kind of processor: matrix products follow its vector width and caches).
+
+pub mod checkpoint;
+pub mod measure;
+
+mod clip;
+mod error;
+mod gradients;
+mod input;
+mod loss;
+mod ops;
+mod optimizer;
+mod params;
+mod positions;
+mod real;
+mod schedule;
+mod text;
+mod trainer;
+mod transformer;
+mod vision;
+
+#[cfg(test)]
+mod test_models;
+#[cfg(test)]
+mod tests;
+
+pub use clip::Clip;
+pub use error::{EngineError, Result};
+pub use input::{Images, StepInput, Texts};
+pub use optimizer::{AdamW, decays};
+pub use params::{Initial, LOGIT_SCALE, Parameters, TOKEN_EMBEDDING, TensorSpec, tensor_specs};
+pub use positions::position_table;
+pub use schedule::{learning_rate, warmup_then_cosine};
+pub use trainer::{SKIPS_IN_A_ROW, StepReport, Trainer};

@@ -1,0 +1,183 @@
+//! The gradients of a step: dense tensors, and for the token embedding only the rows that the batch used.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::ops::add_to;
+use crate::ops::simd::widest;
+use crate::params::{Parameters, TOKEN_EMBEDDING};
+use crate::real::{Real, with_numbers};
+
+/// Gradient rows of a table of which a batch uses few rows.
+#[derive(Debug)]
+pub(crate) struct Rows<T> {
+    width: usize,
+    /// Ascending, each once.
+    ids: Vec<u32>,
+    /// (ids, width).
+    values: Vec<T>,
+}
+
+impl<T: Real> Rows<T> {
+    /// Zeros for each row that `ids` names.
+    fn zeros(ids: &[u32], width: usize) -> Self {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let values = vec![T::zero(); ids.len() * width];
+        Self { width, ids, values }
+    }
+
+    /// Adds to one row; a row that was not named at the start is not part of the batch.
+    pub(crate) fn add(&mut self, id: u32, gradient: &[T]) {
+        if let Ok(slot) = self.ids.binary_search(&id) {
+            add_to(&mut self.values[slot * self.width..][..self.width], gradient);
+        }
+    }
+
+    /// Rows `start..end` of the table that have a gradient.
+    pub(crate) fn within(&self, start: usize, end: usize) -> impl Iterator<Item = (usize, &[T])> {
+        let from = self.ids.partition_point(|&id| (id as usize) < start);
+        let to = self.ids.partition_point(|&id| (id as usize) < end);
+        let rows = self.values[from * self.width..to * self.width].chunks_exact(self.width);
+        self.ids[from..to].iter().map(|&id| id as usize).zip(rows)
+    }
+}
+
+/// The gradient of one tensor.
+#[derive(Debug)]
+pub(crate) enum Gradient<T> {
+    Dense(Tensor),
+    Rows(Rows<T>),
+}
+
+impl<T: Real> Gradient<T> {
+    /// Runs `work` on the numbers that are not zero by construction.
+    fn with_values<R>(&self, work: impl FnOnce(&[T]) -> R) -> Result<R> {
+        Ok(match self {
+            Self::Dense(tensor) => with_numbers(tensor, work)?,
+            Self::Rows(rows) => work(&rows.values),
+        })
+    }
+}
+
+/// Gradients by name of tensor.
+#[derive(Debug)]
+pub(crate) struct Gradients<T> {
+    dense: BTreeMap<String, Tensor>,
+    token_rows: Rows<T>,
+}
+
+widest! {
+    /// Sum of squares. Single precision would lose the small ones among many.
+    pub(crate) fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
+        let mut lanes = [0f64; 8];
+        let (chunks, rest) = values.as_chunks::<8>();
+        for chunk in chunks {
+            for lane in 0..8 {
+                let x = chunk[lane].to_f64();
+                lanes[lane] += x * x;
+            }
+        }
+        let mut total = 0.0;
+        for &x in rest {
+            total += x.to_f64() * x.to_f64();
+        }
+        for lane in lanes {
+            total += lane;
+        }
+        total
+    }
+}
+
+/// Numbers that one task of a parallel sum takes; fixed, so that the result does not depend on the threads.
+const TASK: usize = 32 * 1024;
+
+impl<T: Real> Gradients<T> {
+    /// None yet; `token_ids` are those of the whole batch.
+    pub(crate) fn new(token_ids: &[u32], text_width: usize) -> Self {
+        Self { dense: BTreeMap::new(), token_rows: Rows::zeros(token_ids, text_width) }
+    }
+
+    pub(crate) fn token_rows(&mut self) -> &mut Rows<T> {
+        &mut self.token_rows
+    }
+
+    /// Adds to the gradient of one tensor.
+    pub(crate) fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
+        let sum = match self.dense.remove(name) {
+            Some(before) => (before + gradient)?,
+            None => gradient,
+        };
+        self.dense.insert(name.to_owned(), sum);
+        Ok(())
+    }
+
+    /// Adds what a backward pass has left for the parameters.
+    pub(crate) fn collect(&mut self, parameters: &Parameters, store: &mut GradStore) -> Result<()> {
+        for (name, var) in parameters.iter() {
+            if let Some(gradient) = store.remove(var) {
+                self.add(name, gradient)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One gradient for each tensor of the model that has one.
+    pub(crate) fn into_named(mut self) -> BTreeMap<String, Gradient<T>> {
+        let mut named: BTreeMap<_, _> = std::mem::take(&mut self.dense)
+            .into_iter()
+            .map(|(name, tensor)| (name, Gradient::Dense(tensor)))
+            .collect();
+        named.insert(TOKEN_EMBEDDING.to_owned(), Gradient::Rows(self.token_rows));
+        named
+    }
+}
+
+/// The Euclidean norm of each gradient, by name. Not finite where any number is not.
+pub(crate) fn norms<T: Real>(gradients: &BTreeMap<String, Gradient<T>>) -> Result<Vec<(&str, f64)>> {
+    gradients
+        .iter()
+        .map(|(name, gradient)| {
+            let squares = gradient.with_values(|values| {
+                let partial: Vec<f64> = values.par_chunks(TASK).map(sum_of_squares).collect();
+                partial.iter().sum::<f64>()
+            })?;
+            Ok((name.as_str(), squares.sqrt()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_add_up_and_are_found_by_range() {
+        let mut rows = Rows::<f64>::zeros(&[7, 2, 7, 90], 2);
+        rows.add(7, &[1.0, 2.0]);
+        rows.add(7, &[0.5, 0.5]);
+        rows.add(90, &[-1.0, 0.0]);
+        let found: Vec<_> = rows.within(0, 90).collect();
+        assert_eq!(found, [(2, &[0.0, 0.0][..]), (7, &[1.5, 2.5][..])]);
+        assert_eq!(rows.within(8, 91).count(), 1);
+        assert_eq!(rows.within(91, 200).count(), 0);
+    }
+
+    #[test]
+    fn the_norm_is_that_of_all_numbers() {
+        let mut gradients = Gradients::<f32>::new(&[1, 3], 2);
+        gradients.token_rows().add(3, &[2.0, 0.0]);
+        let ones =
+            Tensor::ones((300, 300), candle_core::DType::F32, &candle_core::Device::Cpu).expect("ones");
+        gradients.add("a", ones.clone()).expect("added");
+        gradients.add("a", ones).expect("added");
+        let named = gradients.into_named();
+        let norms = norms(&named).expect("norms");
+        assert_eq!(norms, [("a", 600.0), (TOKEN_EMBEDDING, 2.0)]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Each operation against its formula written out, and its gradient against finite differences.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use super::*;
+use crate::real::change_numbers;
+
+fn wave(count: usize, step: f64) -> Vec<f64> {
+    (0..count).map(|index| (index as f64 * step + 0.3).sin()).collect()
+}
+
+fn var(shape: &[usize], step: f64) -> Var {
+    let numbers = wave(shape.iter().product(), step);
+    Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu).expect("a tensor")).expect("a variable")
+}
+
+fn numbers(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).and_then(|t| t.flatten_all()?.to_vec1()).expect("numbers")
+}
+
+/// A number that depends on every element of the result, and differently on each.
+fn mixed(result: &Tensor) -> Tensor {
+    let weights = Tensor::from_vec(wave(result.elem_count(), 1.7), result.shape(), &Device::Cpu);
+    weights.and_then(|w| (result * w.to_dtype(result.dtype())?)?.sum_all()).expect("a sum")
+}
+
+/// The gradient by every element of every input against central differences; then the same operation in
+/// single precision against double.
+fn check(inputs: &[Var], operation: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let tensors =
+        |dtype| inputs.iter().map(|var| var.to_dtype(dtype).expect("converted")).collect::<Vec<_>>();
+    let of = |tensors: &[Tensor]| operation(tensors).expect("a result");
+    let value = || mixed(&of(&tensors(DType::F64))).to_scalar::<f64>().expect("a number");
+    let gradients = mixed(&of(&tensors(DType::F64))).backward().expect("a backward pass");
+    for (index, input) in inputs.iter().enumerate() {
+        let gradient = numbers(gradients.get(input).expect("a gradient"));
+        for (element, found) in gradient.iter().enumerate() {
+            let shifted = |by: f64| {
+                change_numbers::<f64, _>(input, |numbers| numbers[element] += by).expect("changed");
+                value()
+            };
+            let step = 1e-5;
+            let (above, below) = (shifted(step), shifted(-2.0 * step));
+            shifted(step);
+            let difference = (above - below) / (2.0 * step);
+            let error = (found - difference).abs();
+            assert!(error < 1e-8, "input {index}, element {element}: {found}, differences {difference}");
+        }
+    }
+    let double = of(&tensors(DType::F64));
+    let single = of(&tensors(DType::F32));
+    for (a, b) in numbers(&double).iter().zip(numbers(&single)) {
+        assert!((a - b).abs() < 2e-5, "{a} in double precision, {b} in single");
+    }
+    let single = mixed(&single).backward().expect("a backward pass");
+    for (index, input) in inputs.iter().enumerate() {
+        let a = numbers(gradients.get(input).expect("a gradient"));
+        let b = numbers(single.get(input).expect("a gradient"));
+        for (a, b) in a.iter().zip(b) {
+            assert!(
+                (a - b).abs() < 1e-4,
+                "gradient of input {index}: {a} in double precision, {b} in single"
+            );
+        }
+    }
+}
+
+fn assert_near(found: &Tensor, expected: &[f64]) {
+    let found = numbers(found);
+    assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() < 1e-12, "element {index}: {found} is not {expected}");
+    }
+}
+
+#[test]
+fn linear_is_its_formula() {
+    let (rows, columns, out) = (70, 5, 3);
+    let (x, w, b) = (var(&[rows, columns], 0.7), var(&[out, columns], 1.1), var(&[out], 0.4));
+    let (xs, ws, bs) = (numbers(&x), numbers(&w), numbers(&b));
+    let plain =
+        |row: usize, o: usize| (0..columns).map(|c| xs[row * columns + c] * ws[o * columns + c]).sum::<f64>();
+    let expected: Vec<f64> =
+        (0..rows).flat_map(|row| (0..out).map(move |o| (row, o))).map(|(r, o)| plain(r, o)).collect();
+    assert_near(&linear(&x, &w, None).expect("a result"), &expected);
+    let with_bias: Vec<f64> = expected.iter().enumerate().map(|(index, y)| y + bs[index % out]).collect();
+    assert_near(&linear(&x, &w, Some(&b)).expect("a result"), &with_bias);
+    check(&[x, w, b], |t| linear(&t[0], &t[1], Some(&t[2])));
+    // A weight of more dimensions (a patch embedding), no bias, an input that is not contiguous.
+    let (x, w) = (var(&[6, 4], 0.7), var(&[2, 3, 1, 2], 0.3));
+    check(&[x, w], |t| linear(&t[0].t()?, &t[1], None));
+}
+
+#[test]
+fn an_input_outside_the_graph_gets_no_gradient() {
+    let (x, w) = (var(&[6, 4], 0.7), var(&[2, 4], 0.3));
+    let gradients =
+        linear(&x.as_detached_tensor(), &w, None).and_then(|y| mixed(&y).backward()).expect("gradients");
+    assert!(gradients.get(&w).is_some() && gradients.get(&x).is_none());
+}
+
+#[test]
+fn layer_norm_is_its_formula() {
+    // More rows than a task takes, and a width that is no multiple of the lanes.
+    for (rows, width) in [(67, 5), (2, 35)] {
+        let (x, w, b) = (var(&[rows, width], 0.9), var(&[width], 1.3), var(&[width], 0.4));
+        let (ws, bs) = (numbers(&w), numbers(&b));
+        let mut expected = Vec::new();
+        for row in numbers(&x).chunks_exact(width) {
+            let mean = row.iter().sum::<f64>() / width as f64;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+            expected.extend((0..width).map(|i| (row[i] - mean) / (variance + 1e-5).sqrt() * ws[i] + bs[i]));
+        }
+        assert_near(&layer_norm(&x, &w, &b).expect("a result"), &expected);
+        check(&[x, w, b], |t| layer_norm(&t[0], &t[1], &t[2]));
+    }
+}
+
+#[test]
+fn gelu_is_its_formula() {
+    let x = var(&[9, 7], 0.37);
+    change_numbers::<f64, _>(&x, |numbers| numbers.iter_mut().for_each(|x| *x *= 4.0)).expect("changed");
+    let expected: Vec<f64> = numbers(&x)
+        .iter()
+        .map(|x| 0.5 * x * (1.0 + candle_core::cpu::erf::erf_f64(x / 2f64.sqrt())))
+        .collect();
+    assert_near(&gelu(&x).expect("a result"), &expected);
+    check(&[x], |t| gelu(&t[0]));
+}
+
+/// Attention with loops over everything.
+fn attention_formula(qkv: &[f64], shape: Sequences, width: usize, heads: usize, causal: bool) -> Vec<f64> {
+    let (tokens, head_width) = (shape.tokens, width / heads);
+    let mut out = vec![0.0; shape.samples * tokens * width];
+    for sample in 0..shape.samples {
+        let at = |token: usize, part: usize, column: usize| {
+            qkv[(sample * tokens + token) * 3 * width + part * width + column]
+        };
+        for head in 0..heads {
+            let columns = head * head_width..(head + 1) * head_width;
+            for i in 0..tokens {
+                let seen = if causal { i + 1 } else { tokens };
+                let weights: Vec<f64> = (0..seen)
+                    .map(|j| {
+                        let score: f64 = columns.clone().map(|c| at(i, 0, c) * at(j, 1, c)).sum();
+                        (score / (head_width as f64).sqrt()).exp()
+                    })
+                    .collect();
+                let sum: f64 = weights.iter().sum();
+                for c in columns.clone() {
+                    out[(sample * tokens + i) * width + c] =
+                        weights.iter().enumerate().map(|(j, weight)| weight / sum * at(j, 2, c)).sum();
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn attention_is_its_formula() {
+    for (samples, tokens, width, heads, causal) in [
+        (2, 5, 6, 2, false),
+        (2, 5, 6, 2, true),
+        (1, 1, 4, 1, true),
+        (3, 4, 4, 4, false),
+        (1, 19, 6, 1, true),
+    ] {
+        let shape = Sequences { samples, tokens };
+        let qkv = var(&[samples * tokens, 3 * width], 0.83);
+        let expected = attention_formula(&numbers(&qkv), shape, width, heads, causal);
+        assert_near(&attention(&qkv, shape, heads, causal).expect("a result"), &expected);
+        check(&[qkv], |t| attention(&t[0], shape, heads, causal));
+    }
+}
+
+#[test]
+fn what_is_not_a_number_is_not_hidden_by_the_softmax() {
+    let qkv = Tensor::ones((3, 6), DType::F32, &Device::Cpu).expect("ones");
+    let broken = (qkv.clone() * f64::NAN).expect("not a number");
+    let shape = Sequences { samples: 1, tokens: 3 };
+    let queries =
+        Tensor::cat(&[broken.narrow(1, 0, 2).expect("queries"), qkv.narrow(1, 2, 4).expect("rest")], 1);
+    let mixed = queries.and_then(|qkv| attention(&qkv, shape, 1, false)).expect("a result");
+    assert!(numbers(&mixed).iter().all(|x| x.is_nan()));
+}
+
+#[test]
+fn tokens_are_assembled_with_their_positions() {
+    let table = Arc::new(wave(4 * 3, 0.21));
+    for kept in [None, Some(Arc::new(vec![0, 3, 1, 2]))] {
+        let patches_each = if kept.is_some() { 2 } else { 4 };
+        let (patches, class) = (var(&[2 * patches_each, 3], 0.7), var(&[3], 0.9));
+        let positions = Positions { table: table.clone(), kept: kept.clone() };
+        let mut expected = Vec::new();
+        for sample in 0..2 {
+            expected.extend(numbers(&class));
+            for patch in 0..patches_each {
+                let row = sample * patches_each + patch;
+                let place = kept.as_ref().map_or(patch, |kept| kept[row] as usize);
+                expected.extend((0..3).map(|c| numbers(&patches)[row * 3 + c] + table[place * 3 + c]));
+            }
+        }
+        let assembled = first_token_and_patches(&patches, &class, positions.clone(), 2).expect("tokens");
+        assert_near(&assembled, &expected);
+        check(&[patches, class], |t| first_token_and_patches(&t[0], &t[1], positions.clone(), 2));
+    }
+}
+
+#[test]
+fn the_mean_leaves_the_class_token_out() {
+    let shape = Sequences { samples: 2, tokens: 4 };
+    let x = var(&[8, 3], 0.7);
+    let xs = numbers(&x);
+    let expected: Vec<f64> = (0..2)
+        .flat_map(|sample| (0..3).map(move |c| (sample, c)))
+        .map(|(sample, c)| (1..4).map(|token| xs[(sample * 4 + token) * 3 + c]).sum::<f64>() / 3.0)
+        .collect();
+    assert_near(&mean_of_patches(&x, shape).expect("means"), &expected);
+    check(&[x], |t| mean_of_patches(&t[0], shape));
+}

@@ -1,0 +1,34 @@
+//! Architectures small enough to test with.
+
+use shoestring_planner::architecture::{
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+};
+
+/// Two blocks a tower, widths 16 and 12, patches of 4 pixels, 40 words.
+pub(crate) fn tiny() -> Architecture {
+    Architecture {
+        name: "tiny".to_owned(),
+        embed_dim: 10,
+        vision_cfg: VisionConfig {
+            image_size: 16,
+            layers: 2,
+            width: 16,
+            head_width: 8,
+            patch_size: 4,
+            mlp_ratio: 4.0,
+            pool_type: ImagePool::Avg,
+            no_ln_pre: true,
+            pos_embed_type: ImagePositions::SinCos2d,
+        },
+        text_cfg: TextConfig {
+            context_length: 8,
+            vocab_size: 40,
+            width: 12,
+            heads: 3,
+            layers: 2,
+            mlp_ratio: 4.0,
+            pool_type: TextPool::Argmax,
+            no_causal_mask: false,
+        },
+    }
+}

@@ -1,0 +1,93 @@
+//! The gradient of the whole loss.
+
+use std::collections::BTreeMap;
+
+use super::{Pairs, double, variants};
+use crate::clip::Clip;
+use crate::gradients::Gradient;
+use crate::input::StepInput;
+use crate::params::TOKEN_EMBEDDING;
+use crate::real::{change_numbers, with_numbers};
+
+/// Every tensor's gradient, dense.
+fn dense(clip: &Clip, input: &StepInput<'_>, microbatch: usize) -> (f64, BTreeMap<String, Vec<f64>>) {
+    let outcome = clip.loss_and_gradients::<f64>(input, microbatch).expect("a loss");
+    let mut named = BTreeMap::new();
+    for (name, gradient) in outcome.gradients.expect("gradients") {
+        let var = clip.parameters().get(&name).expect("a tensor of the model");
+        let numbers = match gradient {
+            Gradient::Dense(tensor) => with_numbers::<f64, _>(&tensor, <[f64]>::to_vec).expect("numbers"),
+            Gradient::Rows(rows) => {
+                let width = var.dims()[1];
+                let mut numbers = vec![0.0; var.elem_count()];
+                for (id, row) in rows.within(0, var.dims()[0]) {
+                    numbers[id * width..(id + 1) * width].copy_from_slice(row);
+                }
+                numbers
+            }
+        };
+        assert_eq!(numbers.len(), var.elem_count(), "{name}");
+        named.insert(name, numbers);
+    }
+    (outcome.loss, named)
+}
+
+/// In double precision, at elements spread over every tensor, for both poolings, both masks, with and
+/// without dropped patches.
+#[test]
+fn every_tensors_gradient_is_the_difference_of_the_loss() {
+    let all = Pairs::new(3, None);
+    let some = Pairs::new(3, Some(vec![0, 4, 8, 1, 2, 3, 2, 5, 6]));
+    for (architecture, pairs) in variants().iter().zip([all, some]) {
+        let clip = double(architecture);
+        let input = pairs.input();
+        let (_, gradients) = dense(&clip, &input, usize::MAX);
+        assert_eq!(gradients.len(), clip.parameters().len(), "every tensor has a gradient");
+        for (name, var) in clip.parameters().iter() {
+            let gradient = &gradients[name];
+            assert!(gradient.iter().any(|&g| g != 0.0), "{name} has a gradient of zeros");
+            let count = var.elem_count();
+            let mut elements: Vec<usize> = (0..count).step_by((count / 5).max(1)).collect();
+            if name == TOKEN_EMBEDDING {
+                // A used word, the end marker, and a word that does not occur.
+                elements = vec![12 * 8 + 1, 39 * 12, 38 * 12 + 3];
+            }
+            for element in elements {
+                let loss_at = |by: f64| {
+                    change_numbers::<f64, _>(var, |numbers| numbers[element] += by).expect("changed");
+                    clip.loss_and_gradients::<f64>(&input, usize::MAX).expect("a loss").loss
+                };
+                let step = 3e-6;
+                let (above, below) = (loss_at(step), loss_at(-2.0 * step));
+                change_numbers::<f64, _>(var, |numbers| numbers[element] += step).expect("changed");
+                let difference = (above - below) / (2.0 * step);
+                let error = (gradient[element] - difference).abs();
+                let found = gradient[element];
+                assert!(
+                    error < 3e-7 * (1.0 + found.abs()),
+                    "{name} {element}: {found}, differences {difference}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_give_the_gradient_of_the_whole_batch() {
+    for (architecture, kept) in
+        variants().iter().zip([None, Some((0..15).map(|index| (index % 3 * 4) as u32).collect())])
+    {
+        let clip = double(architecture);
+        let pairs = Pairs::new(5, kept);
+        let (loss, whole) = dense(&clip, &pairs.input(), usize::MAX);
+        for microbatch in [1, 2, 4, 5] {
+            let (chunked_loss, chunked) = dense(&clip, &pairs.input(), microbatch);
+            assert!((loss - chunked_loss).abs() < 1e-13);
+            for (name, gradient) in &whole {
+                for (a, b) in gradient.iter().zip(&chunked[name]) {
+                    assert!((a - b).abs() < 1e-12, "{name}, {microbatch} at a time: {a} and {b}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The model as a whole.
+
+mod checkpoints;
+mod gradients;
+mod model;
+mod training;
+
+use candle_core::DType;
+use shoestring_planner::architecture::{Architecture, ImagePool, TextPool};
+use shoestring_planner::recipe::Optimizer;
+
+use crate::clip::Clip;
+use crate::input::StepInput;
+use crate::test_models::tiny;
+
+/// A batch that owns its numbers.
+pub(super) struct Pairs {
+    pub(super) batch: usize,
+    pub(super) image_size_px: usize,
+    pub(super) pixels: Vec<f32>,
+    pub(super) kept: Option<Vec<u32>>,
+    pub(super) text_tokens: usize,
+    pub(super) token_ids: Vec<u32>,
+}
+
+impl Pairs {
+    /// Images of 12 pixels a side (nine patches) and captions of six tokens: words, the end marker (39) at
+    /// different places, padding.
+    pub(super) fn new(batch: usize, kept: Option<Vec<u32>>) -> Self {
+        // Stripes, narrower from image to image.
+        let pixels =
+            (0..batch * 432).map(|i| ((i % 432) as f32 * (0.2 + 0.13 * (i / 432) as f32)).sin()).collect();
+        let mut token_ids = Vec::new();
+        for sample in 0..batch as u32 {
+            let end = 2 + sample % 4;
+            token_ids.extend((0..6).map(|token| match token {
+                _ if token < end => 1 + (sample * 7 + token * 5) % 30,
+                _ if token == end => 39,
+                _ => 0,
+            }));
+        }
+        Self { batch, image_size_px: 12, pixels, kept, text_tokens: 6, token_ids }
+    }
+
+    pub(super) fn input(&self) -> StepInput<'_> {
+        StepInput {
+            batch: self.batch,
+            image_size_px: self.image_size_px,
+            pixels: &self.pixels,
+            kept_patches: self.kept.as_deref(),
+            text_tokens: self.text_tokens,
+            token_ids: &self.token_ids,
+        }
+    }
+}
+
+/// Both poolings of each tower, both masks, with and without the norm before the first block.
+pub(super) fn variants() -> [Architecture; 2] {
+    let first = tiny();
+    let mut second = tiny();
+    second.vision_cfg.pool_type = ImagePool::Tok;
+    second.vision_cfg.no_ln_pre = false;
+    second.text_cfg.pool_type = TextPool::Last;
+    second.text_cfg.no_causal_mask = true;
+    [first, second]
+}
+
+pub(super) fn double(architecture: &Architecture) -> Clip {
+    Clip::of_type(architecture, Optimizer::default().logit_scale_init, 11, DType::F64).expect("a model")
+}

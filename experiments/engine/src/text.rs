@@ -1,0 +1,111 @@
+//! The text tower.
+
+use candle_core::{DType, Device, Tensor};
+use shoestring_planner::architecture::{Architecture, TextPool};
+
+use crate::error::Result;
+use crate::gradients::Gradients;
+use crate::input::Texts;
+use crate::ops::{Sequences, add_to, layer_norm};
+use crate::params::{Parameters, TOKEN_EMBEDDING, Weights};
+use crate::real::{Real, with_numbers};
+use crate::transformer::Tower;
+
+/// Token embeddings plus positions, (batch * tokens, width), outside the graph: the table has far more rows
+/// than a batch has tokens, and candle's gradient of it would be as large as the table.
+pub(crate) fn embed<T: Real>(parameters: &Parameters, texts: &Texts<'_>) -> Result<Tensor> {
+    let table = parameters.get(TOKEN_EMBEDDING)?;
+    let (_, width) = table.dims2()?;
+    let mut x = Vec::with_capacity(texts.token_ids.len() * width);
+    with_numbers::<T, _>(table, |table| {
+        for &id in texts.token_ids {
+            x.extend_from_slice(&table[id as usize * width..][..width]);
+        }
+    })?;
+    with_numbers::<T, _>(parameters.get("positional_embedding")?, |positions| {
+        for sample in x.chunks_exact_mut(texts.text_tokens * width) {
+            add_to(sample, &positions[..texts.text_tokens * width]);
+        }
+    })?;
+    Ok(Tensor::from_vec(x, (texts.token_ids.len(), width), &Device::Cpu)?)
+}
+
+/// Adds the gradients of the token embedding and the positions, given that of [`embed`]'s result.
+pub(crate) fn embed_backward<T: Real>(
+    parameters: &Parameters,
+    texts: &Texts<'_>,
+    gradient: &Tensor,
+    gradients: &mut Gradients<T>,
+) -> Result<()> {
+    let (_, width) = gradient.dims2()?;
+    let positions = parameters.get("positional_embedding")?;
+    let mut d_positions = vec![T::zero(); positions.elem_count()];
+    let rows = gradients.token_rows();
+    with_numbers::<T, _>(gradient, |dx| {
+        for sample in dx.chunks_exact(texts.text_tokens * width) {
+            add_to(&mut d_positions[..texts.text_tokens * width], sample);
+        }
+        for (&id, dx) in texts.token_ids.iter().zip(dx.chunks_exact(width)) {
+            rows.add(id, dx);
+        }
+    })?;
+    gradients.add("positional_embedding", Tensor::from_vec(d_positions, positions.shape(), &Device::Cpu)?)
+}
+
+/// Features of embedded texts, not normalised: (batch, `embed_dim`).
+pub(crate) fn text_features(
+    architecture: &Architecture,
+    weights: Weights<'_>,
+    embedded: Tensor,
+    texts: &Texts<'_>,
+) -> Result<Tensor> {
+    let text = &architecture.text_cfg;
+    let sequences = Sequences { samples: texts.batch, tokens: texts.text_tokens };
+    let tower =
+        Tower { prefix: "transformer", layers: text.layers, heads: text.heads, causal: !text.no_causal_mask };
+    let x = tower.forward(weights, embedded, sequences)?;
+    let rows = Tensor::from_vec(pooled_rows(texts, text.pool_type), texts.batch, &Device::Cpu)?;
+    // The norm works token by token, so it may come after the choice of the one token that counts.
+    let pooled = x.index_select(&rows, 0)?;
+    let (weight, bias) = (weights.get("ln_final.weight")?, weights.get("ln_final.bias")?);
+    Ok(layer_norm(&pooled, &weight, &bias)?.matmul(&weights.get("text_projection")?)?)
+}
+
+/// The row of each sample that is its feature.
+fn pooled_rows(texts: &Texts<'_>, pool: TextPool) -> Vec<u32> {
+    let tokens = texts.text_tokens;
+    let place = |ids: &[u32]| match pool {
+        TextPool::Last => tokens - 1,
+        // The first of equals, as `torch.argmax` of CLIP's ids, where the end marker is the largest.
+        TextPool::Argmax => {
+            ids.iter().enumerate().fold(0, |best, (place, &id)| if id > ids[best] { place } else { best })
+        }
+    };
+    texts
+        .token_ids
+        .chunks_exact(tokens)
+        .enumerate()
+        .map(|(sample, ids)| (sample * tokens + place(ids)) as u32)
+        .collect()
+}
+
+/// Runs [`embed`] in the number type of the parameters.
+pub(crate) fn embed_as(parameters: &Parameters, texts: &Texts<'_>) -> Result<Tensor> {
+    match parameters.dtype() {
+        DType::F64 => embed::<f64>(parameters, texts),
+        _ => embed::<f32>(parameters, texts),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pooled_token_is_the_end_marker_or_the_last() {
+        let token_ids = [5, 2, 9, 0, 1, 9, 9, 3];
+        let texts = Texts { batch: 2, text_tokens: 4, token_ids: &token_ids };
+        assert_eq!(pooled_rows(&texts, TextPool::Argmax), [2, 5]);
+        assert_eq!(pooled_rows(&texts, TextPool::Last), [3, 7]);
+    }
+}
