@@ -4,13 +4,16 @@
 pub mod accelerator;
 pub mod architecture;
 pub mod architectures;
+pub mod calibration;
 pub mod compute;
 pub mod dataset;
 pub mod law;
 pub mod names;
 pub mod offer;
+pub mod prices;
 pub mod published;
 pub mod recipe;
 pub mod source;
 pub mod spread;
+pub mod time;
 pub mod units;
