@@ -163,25 +163,64 @@ fn a_learning_rate_that_is_none_is_refused() {
     }
 }
 
-/// Five steps with and without dropped patches, whole and in chunks, on one to three threads: the same bits.
+/// Model and optimiser after three steps with and without dropped patches, of a model wide enough for its
+/// products to be shared out among threads.
+fn bits_after_three_steps(microbatch: usize) -> (Vec<u8>, Vec<u8>) {
+    let mut architecture = variants()[0].clone();
+    (architecture.vision_cfg.width, architecture.text_cfg.width) = (64, 96);
+    let mut trainer = Trainer::new(&architecture, &Optimizer::default(), 8).expect("a trainer");
+    trainer.set_microbatch(microbatch);
+    let (all, some) = (Pairs::new(40, None), Pairs::new(40, Some([0, 2, 5].repeat(40))));
+    for pairs in [&all, &some, &all] {
+        trainer.step(&pairs.input(), 1e-3).expect("a step");
+    }
+    (trainer.model_bytes().expect("bytes"), trainer.optimizer_bytes().expect("bytes"))
+}
+
 #[test]
 fn the_same_inputs_give_the_same_bits_on_any_number_of_threads() {
     let train = |threads: usize, microbatch: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| {
-            let mut trainer = trainer(8);
-            trainer.set_microbatch(microbatch);
-            let (all, some) = (Pairs::new(40, None), Pairs::new(40, Some([0, 2, 5].repeat(40))));
-            for pairs in [&all, &some, &all, &some, &all] {
-                trainer.step(&pairs.input(), 1e-3).expect("a step");
-            }
-            (trainer.model_bytes().expect("bytes"), trainer.optimizer_bytes().expect("bytes"))
-        })
+        pool.install(|| bits_after_three_steps(microbatch))
     };
     for microbatch in [usize::MAX, 16] {
         let once = train(2, microbatch);
         assert!(once == train(2, microbatch), "a second time");
         assert!(once == train(1, microbatch), "on one thread");
         assert!(once == train(3, microbatch), "on three threads");
+    }
+}
+
+/// Where the other process of the next test writes to.
+const BITS_FILE: &str = "SHOESTRING_TEST_BITS_FILE";
+
+/// candle fixes its own threads, and the order of its maps, once a process: so a process each, as after a
+/// resume on another machine of the kind.
+#[test]
+fn another_process_with_other_threads_gives_the_same_bits() {
+    let here = bits_after_three_steps(usize::MAX);
+    for threads in ["1", "3"] {
+        let file = std::env::temp_dir().join(format!("shoestring-bits-{}-{threads}", std::process::id()));
+        let status = std::process::Command::new(std::env::current_exe().expect("this test's path"))
+            .args(["--exact", "--ignored", "tests::training::writes_its_bits_for_the_test_above"])
+            .env("RAYON_NUM_THREADS", threads)
+            .env("CANDLE_NUM_THREADS", threads)
+            .env(BITS_FILE, &file)
+            .stdout(std::process::Stdio::null())
+            .status()
+            .expect("the other process");
+        assert!(status.success());
+        let there = std::fs::read(&file).expect("the other process's bits");
+        std::fs::remove_file(&file).expect("removed");
+        assert!(there == [here.0.clone(), here.1.clone()].concat(), "on {threads} threads");
+    }
+}
+
+#[test]
+#[ignore = "the other process of `another_process_with_other_threads_gives_the_same_bits`"]
+fn writes_its_bits_for_the_test_above() {
+    if let Some(file) = std::env::var_os(BITS_FILE) {
+        let (model, optimizer) = bits_after_three_steps(usize::MAX);
+        std::fs::write(file, [model, optimizer].concat()).expect("written");
     }
 }
