@@ -1,1 +1,30 @@
-//! Skeleton.
+//! Image-caption pairs: webdataset shards, the procedural generator, tokenising, reductions, batches.
+//!
+//! Everything random here is a pure function of (seed, stream name, sample number): see [`streams`]. The
+//! position in a stage is therefore one number, a resumed run draws what the uninterrupted one would have
+//! drawn, and batches do not depend on the number of threads that decode them.
+
+mod bad;
+mod error;
+pub mod evaluation;
+mod loader;
+mod manifest;
+mod permutation;
+pub mod picture;
+mod prefetch;
+mod source;
+pub mod streams;
+pub mod synth;
+pub mod text;
+pub mod webdataset;
+pub mod write;
+
+pub use self::bad::{BadCause, Counts, DEFAULT_TOLERANCE};
+pub use self::error::DataError;
+pub use self::evaluation::EvaluationSet;
+pub use self::loader::{Batch, Loader};
+pub use self::manifest::{MANIFEST_NAME, read_dataset_folder};
+pub use self::permutation::Permutation;
+pub use self::prefetch::Prefetcher;
+pub use self::streams::Stream;
+pub use self::text::Tokenizer;

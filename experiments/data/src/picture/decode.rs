@@ -1,0 +1,112 @@
+//! From the bytes of a JPEG, PNG or WebP file to red, green, blue.
+
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use super::Rgb;
+
+/// Pictures of more pixels are refused before anything is allocated for them: 64 megapixels.
+pub const MAX_PIXELS: u64 = 64_000_000;
+/// Files of more bytes are refused before they are read: 256 MiB.
+pub const MAX_BYTES: u64 = 256 << 20;
+
+/// Why a picture was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// More pixels than [`MAX_PIXELS`].
+    #[error("{width} x {height} pixels, more than {} megapixels", MAX_PIXELS / 1_000_000)]
+    TooLarge {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+    /// Not a picture that can be decoded.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Decodes JPEG (grey, colour, CMYK), PNG (any depth, palette, alpha) or WebP, whatever the file was called.
+/// Transparent parts show white.
+pub fn decode(bytes: &[u8]) -> Result<Rgb, DecodeError> {
+    // Decoders of damaged files have panicked before; one picture must not end a run.
+    catch_unwind(AssertUnwindSafe(|| decode_unguarded(bytes)))
+        .unwrap_or_else(|_| Err(DecodeError::Broken("the decoder failed".to_owned())))
+}
+
+fn decode_unguarded(bytes: &[u8]) -> Result<Rgb, DecodeError> {
+    let broken = |error: image::ImageError| DecodeError::Broken(error.to_string());
+    let format = image::guess_format(bytes).ok();
+    match format {
+        Some(ImageFormat::Jpeg) => refuse_cut_off_jpeg(bytes)?,
+        Some(ImageFormat::Png | ImageFormat::WebP) => {}
+        _ => return Err(DecodeError::Broken("not a JPEG, PNG or WebP file".to_owned())),
+    }
+    let mut reader = ImageReader::new(Cursor::new(bytes));
+    if let Some(format) = format {
+        reader.set_format(format);
+    }
+    reader.no_limits();
+    let mut decoder = reader.into_decoder().map_err(broken)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err(DecodeError::Broken(format!("{width} x {height} pixels")));
+    }
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(DecodeError::TooLarge { width, height });
+    }
+    let mut limits = Limits::no_limits();
+    // 16-bit colour with alpha takes 8 bytes a pixel; as much again for the decoder's own buffers.
+    limits.max_alloc = Some(16 * MAX_PIXELS);
+    decoder.set_limits(limits).map_err(broken)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
+    let pixels = match picture {
+        DynamicImage::ImageRgb8(buffer) => buffer.into_raw(),
+        DynamicImage::ImageLuma8(buffer) => {
+            buffer.into_raw().into_iter().flat_map(|grey| [grey; 3]).collect()
+        }
+        other if other.color().has_alpha() => over_white(&other.into_rgba8().into_raw()),
+        other => other.into_rgb8().into_raw(),
+    };
+    Ok(Rgb { width, height, pixels })
+}
+
+fn over_white(rgba: &[u8]) -> Vec<u8> {
+    let blended = rgba.chunks_exact(4).flat_map(|pixel| {
+        let alpha = u32::from(pixel[3]);
+        let blend = |colour: u8| ((u32::from(colour) * alpha + 255 * (255 - alpha) + 127) / 255) as u8;
+        [blend(pixel[0]), blend(pixel[1]), blend(pixel[2])]
+    });
+    blended.collect()
+}
+
+/// The decoder fills what is missing of a cut-off JPEG with grey. Half a picture with the whole caption is
+/// noise, so the end marker must be there.
+fn refuse_cut_off_jpeg(bytes: &[u8]) -> Result<(), DecodeError> {
+    let cut_off = || DecodeError::Broken("the JPEG file is cut off".to_owned());
+    // Segments before the scan are skipped by their length: a preview in one has an end marker of its own.
+    let mut at = 2;
+    loop {
+        let (Some(&mark), Some(&kind)) = (bytes.get(at), bytes.get(at + 1)) else { return Err(cut_off()) };
+        if mark != 0xff {
+            return Err(DecodeError::Broken("no JPEG marker where one must be".to_owned()));
+        }
+        match kind {
+            0xff => at += 1,
+            0x01 | 0xd0..=0xd8 => at += 2,
+            0xd9 => return Err(DecodeError::Broken("the JPEG file holds no picture".to_owned())),
+            0xda => break,
+            _ => {
+                let (Some(&high), Some(&low)) = (bytes.get(at + 2), bytes.get(at + 3)) else {
+                    return Err(cut_off());
+                };
+                at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+            }
+        }
+    }
+    // Inside a scan 0xff is always followed by 0 or a restart marker, so this is the end marker.
+    let ends = bytes[at..].windows(2).rev().any(|pair| pair == [0xff, 0xd9]);
+    if ends { Ok(()) } else { Err(cut_off()) }
+}

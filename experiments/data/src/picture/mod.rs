@@ -1,0 +1,20 @@
+//! Pictures: from a file's bytes to normalised pixels at a stage's size, and which patches are kept.
+
+mod decode;
+mod kept;
+mod resize;
+
+pub use self::decode::{DecodeError, MAX_BYTES, MAX_PIXELS, decode};
+pub use self::kept::kept_patches;
+pub use self::resize::{MEAN, Region, STD, random_resized_crop, resize_normalised};
+
+/// A picture: 8-bit red, green, blue, row by row from the top, without padding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rgb {
+    /// Width in pixels, at least 1.
+    pub width: u32,
+    /// Height in pixels, at least 1.
+    pub height: u32,
+    /// `height * width * 3` bytes.
+    pub pixels: Vec<u8>,
+}

@@ -1,0 +1,10 @@
+//! The crate from outside: files in, batches out.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod evaluation;
+mod loader;
+mod pictures;
+mod shards;
+mod speed;
+mod synth;

@@ -1,0 +1,174 @@
+//! Every kind of picture file, and broken ones.
+
+use image::{DynamicImage, ImageFormat};
+use shoestring_data::picture::{DecodeError, Region, decode, resize_normalised};
+
+use crate::common::{encode, picture};
+
+fn first_pixel(bytes: &[u8]) -> [u8; 3] {
+    let decoded = decode(bytes).unwrap();
+    assert_eq!(decoded.pixels.len(), (decoded.width * decoded.height * 3) as usize);
+    [decoded.pixels[0], decoded.pixels[1], decoded.pixels[2]]
+}
+
+fn near(found: [u8; 3], expected: [u8; 3], tolerance: u8) {
+    let off = found.iter().zip(expected).any(|(a, b)| a.abs_diff(b) > tolerance);
+    assert!(!off, "{found:?} instead of {expected:?}");
+}
+
+#[test]
+fn jpeg_png_and_webp() {
+    let rgb = [200, 100, 40];
+    assert_eq!(first_pixel(&picture(ImageFormat::Png, 5, 4, rgb)), rgb);
+    assert_eq!(first_pixel(&picture(ImageFormat::WebP, 5, 4, rgb)), rgb);
+    near(first_pixel(&picture(ImageFormat::Jpeg, 16, 16, rgb)), rgb, 4);
+    let grey = DynamicImage::ImageLuma8(image::GrayImage::from_pixel(9, 9, image::Luma([77])));
+    assert_eq!(first_pixel(&encode(&grey, ImageFormat::Png)), [77; 3]);
+    near(first_pixel(&encode(&grey, ImageFormat::Jpeg)), [77; 3], 2);
+}
+
+#[test]
+fn sixteen_bits_and_alpha_over_white() {
+    let deep = image::ImageBuffer::from_pixel(3, 3, image::Rgb([65535u16, 32896, 257]));
+    assert_eq!(first_pixel(&encode(&DynamicImage::ImageRgb16(deep), ImageFormat::Png)), [255, 128, 1]);
+    let deep_grey = image::ImageBuffer::from_pixel(3, 3, image::Luma([25700u16]));
+    assert_eq!(first_pixel(&encode(&DynamicImage::ImageLuma16(deep_grey), ImageFormat::Png)), [100; 3]);
+    for (alpha, expected) in [(0, [255, 255, 255]), (128, [227, 177, 127]), (255, [200, 100, 0])] {
+        let clear = image::RgbaImage::from_pixel(3, 3, image::Rgba([200, 100, 0, alpha]));
+        near(first_pixel(&encode(&DynamicImage::ImageRgba8(clear), ImageFormat::Png)), expected, 1);
+    }
+    let grey = image::GrayAlphaImage::from_pixel(3, 3, image::LumaA([0, 0]));
+    assert_eq!(first_pixel(&encode(&DynamicImage::ImageLumaA8(grey), ImageFormat::Png)), [255; 3]);
+}
+
+#[test]
+fn palette_with_and_without_transparency() {
+    let palette = |transparency: Option<Vec<u8>>| {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 4, 2);
+        encoder.set_color(png::ColorType::Indexed);
+        encoder.set_depth(png::BitDepth::Four);
+        encoder.set_palette(vec![10, 20, 30, 200, 150, 100]);
+        if let Some(transparency) = transparency {
+            encoder.set_trns(transparency);
+        }
+        encoder.write_header().unwrap().write_image_data(&[0x11, 0x11, 0x00, 0x00]).unwrap();
+        bytes
+    };
+    assert_eq!(first_pixel(&palette(None)), [200, 150, 100]);
+    assert_eq!(first_pixel(&palette(Some(vec![255, 0]))), [255, 255, 255]);
+}
+
+/// A baseline JPEG of 8 x 8 pixels and four components, all of one value each, with Adobe's marker:
+/// components are stored inverted, as every program that writes CMYK does it.
+fn cmyk_jpeg(stored: [u8; 4]) -> Vec<u8> {
+    let mut bytes = vec![0xff, 0xd8];
+    let mut segment = |kind: u8, data: &[u8]| {
+        bytes.extend([0xff, kind]);
+        bytes.extend((data.len() as u16 + 2).to_be_bytes());
+        bytes.extend(data);
+    };
+    segment(0xee, b"Adobe\x00\x64\x00\x00\x00\x00\x00");
+    let mut quantisation = vec![0];
+    quantisation.extend([1u8; 64]);
+    segment(0xdb, &quantisation);
+    let mut frame = vec![8, 0, 8, 0, 8, 4];
+    let mut scan = vec![4];
+    for component in 1..=4 {
+        frame.extend([component, 0x11, 0]);
+        scan.extend([component, 0]);
+    }
+    segment(0xc0, &frame);
+    // DC: all twelve categories with codes of four bits. AC: end of block is the one-bit code 0.
+    let mut dc = vec![0, 0, 0, 0, 12];
+    dc.extend([0; 12]);
+    dc.extend(0..12u8);
+    segment(0xc4, &dc);
+    let mut ac = vec![0x10, 1];
+    ac.extend([0; 15]);
+    ac.push(0);
+    segment(0xc4, &ac);
+    scan.extend([0, 63, 0]);
+    segment(0xda, &scan);
+    let mut bits = String::new();
+    for value in stored {
+        // The DC coefficient of a flat block is eight times its value, centred on 128.
+        let coefficient = (i32::from(value) - 128) * 8;
+        let category = 32 - coefficient.unsigned_abs().leading_zeros();
+        let coded = if coefficient < 0 { coefficient + (1 << category) - 1 } else { coefficient };
+        bits += &format!("{category:04b}");
+        if category > 0 {
+            bits += &format!("{coded:0width$b}", width = category as usize);
+        }
+        bits += "0";
+    }
+    while !bits.len().is_multiple_of(8) {
+        bits += "1";
+    }
+    for byte in bits.as_bytes().chunks(8) {
+        let value = byte.iter().fold(0u8, |value, bit| value << 1 | (bit - b'0'));
+        bytes.push(value);
+        if value == 0xff {
+            bytes.push(0);
+        }
+    }
+    bytes.extend([0xff, 0xd9]);
+    bytes
+}
+
+#[test]
+fn cmyk_jpeg_becomes_rgb() {
+    // Stored inverted: 255 is no ink. Red: no cyan, full magenta and yellow, no black.
+    near(first_pixel(&cmyk_jpeg([255, 0, 0, 255])), [255, 0, 0], 3);
+    near(first_pixel(&cmyk_jpeg([255, 255, 255, 255])), [255, 255, 255], 3);
+    near(first_pixel(&cmyk_jpeg([255, 255, 255, 0])), [0, 0, 0], 3);
+    near(first_pixel(&cmyk_jpeg([128, 128, 255, 255])), [128, 128, 255], 4);
+}
+
+#[test]
+fn one_pixel_and_one_row() {
+    for (width, height) in [(1, 1), (1, 300), (300, 1)] {
+        let decoded = decode(&picture(ImageFormat::Png, width, height, [255, 255, 255])).unwrap();
+        let mut out = vec![f32::NAN; 3 * 16 * 16];
+        resize_normalised(&decoded, Region::whole(&decoded), 16, &mut out);
+        let white = (1.0 - 0.485) / 0.229;
+        assert!(out[..256].iter().all(|value| (value - white).abs() < 1e-4), "{width} x {height}");
+    }
+}
+
+#[test]
+fn what_is_no_picture_is_refused() {
+    let jpeg = picture(ImageFormat::Jpeg, 64, 64, [200, 10, 60]);
+    let noise: Vec<u8> = (0..4000u32).map(|n| (n * n % 251) as u8).collect();
+    for bytes in [&b""[..], b"hello", b"GIF89a\x01\x00\x01\x00", &noise, &jpeg[..2], &jpeg[..3]] {
+        assert!(matches!(decode(bytes), Err(DecodeError::Broken(_))), "{:?}", &bytes[..bytes.len().min(8)]);
+    }
+    for format in [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP] {
+        let mut noisy = image::RgbImage::new(64, 64);
+        noisy.pixels_mut().zip(noise.iter().cycle()).for_each(|(pixel, &value)| {
+            *pixel = image::Rgb([value, value.wrapping_mul(7), value.wrapping_add(90)]);
+        });
+        let bytes = encode(&noisy.into(), format);
+        decode(&bytes).unwrap();
+        for keep in [bytes.len() / 4, bytes.len() / 2, bytes.len() - bytes.len() / 8] {
+            assert!(decode(&bytes[..keep]).is_err(), "{format:?} cut to {keep} of {}", bytes.len());
+        }
+        // Any single byte changed: refused or decoded, never a panic that gets out.
+        for at in (0..bytes.len()).step_by(bytes.len() / 150) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x55;
+            let _ = decode(&damaged);
+        }
+    }
+}
+
+#[test]
+fn a_bomb_is_refused_by_its_header() {
+    // A PNG that says it has 60,000 x 60,000 pixels.
+    let mut bytes = Vec::new();
+    let encoder = png::Encoder::new(&mut bytes, 60_000, 60_000);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_chunk(png::chunk::IDAT, &[0x78, 0x9c, 3, 0, 0, 0, 0, 1]).unwrap();
+    drop(writer);
+    assert_eq!(decode(&bytes), Err(DecodeError::TooLarge { width: 60_000, height: 60_000 }));
+}
