@@ -28,3 +28,4 @@ pub use self::permutation::Permutation;
 pub use self::prefetch::Prefetcher;
 pub use self::streams::Stream;
 pub use self::text::Tokenizer;
+pub use self::write::{Progress, SynthRequest, write_synth};
