@@ -8,6 +8,8 @@ pub mod calibration;
 pub mod compute;
 pub mod dataset;
 pub mod law;
+pub mod memory;
+pub mod money;
 pub mod names;
 pub mod offer;
 pub mod prices;

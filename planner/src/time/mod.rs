@@ -8,6 +8,7 @@ use crate::accelerator::{Accelerator, Runtime};
 use crate::architecture::Architecture;
 use crate::calibration::Calibration;
 use crate::compute::training_flops;
+use crate::offer::Offer;
 use crate::recipe::Stage;
 use crate::source::Source;
 use crate::spread::Spread;
@@ -67,6 +68,13 @@ impl<'a> Machine<'a> {
     pub fn new(accelerator: &'a Accelerator, devices: u32) -> Self {
         let stored_image_px = ASSUMED_STORED_IMAGE_PX;
         Self { accelerator, devices, vcpus: None, stored_image_px, calibration: None }
+    }
+
+    /// So many machines of an offer, without a calibration.
+    #[must_use]
+    pub fn of(offer: &'a Offer, machines: u32) -> Self {
+        let vcpus = offer.vcpus.map(|vcpus| vcpus.saturating_mul(machines));
+        Self { vcpus, ..Self::new(offer.accelerator, offer.count.saturating_mul(machines)) }
     }
 }
 

@@ -1,0 +1,291 @@
+//! What a recipe costs, line by line, each with its source and spread.
+
+mod overhead;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::overhead::{
+    EvaluationLoad, best_checkpoint_interval, checkpoint_bytes, checkpoint_write, interruption_factor,
+    mean_time_to_interruption,
+};
+use crate::accelerator::Runtime;
+use crate::architecture::Architecture;
+use crate::offer::Offer;
+use crate::recipe::Stage;
+pub use crate::source::Source;
+use crate::spread::Spread;
+use crate::time::{Machine, StageTime, Workload, speed_source, stage_hours};
+use crate::units::{Hours, Usd};
+
+/// A price for everything that works together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rental {
+    /// All machines together, per wall-clock hour.
+    pub usd_per_hour: Usd,
+    /// Machines.
+    pub machines: u32,
+    /// Interruptible: the provider may take the machine back.
+    pub spot: bool,
+    /// The user's own machine: nothing to set up, nobody takes it back.
+    pub own: bool,
+    /// Where the price is from.
+    pub source: Source,
+}
+
+impl Rental {
+    /// So many machines of an offer, on demand or spot; `None` if it is not sold that way.
+    #[must_use]
+    pub fn of(offer: &Offer, machines: u32, spot: bool) -> Option<Self> {
+        let each = offer.price(spot)?;
+        Some(Self {
+            usd_per_hour: Usd::from_micros(each.micros().saturating_mul(i64::from(machines))),
+            machines,
+            spot,
+            own: offer.is_this_machine(),
+            source: offer.price_source(),
+        })
+    }
+}
+
+/// What is kept or sent at a price apart from the machine's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extra {
+    /// What it is.
+    pub what: String,
+    /// How many GB.
+    pub gb: f64,
+    /// Its price.
+    pub price: ExtraPrice,
+    /// Where the price is from.
+    pub source: Source,
+}
+
+/// How storage and traffic are charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtraPrice {
+    /// Storage: per GB and month of 730 hours, while the run lasts.
+    PerGbMonth(Usd),
+    /// Traffic: per GB, once.
+    PerGb(Usd),
+}
+
+/// What to count besides training.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct CostOptions {
+    /// What each evaluation takes.
+    pub evaluation: EvaluationLoad,
+    /// Time between checkpoints; left out, the one that costs least ([`best_checkpoint_interval`]), at most a tenth
+    /// of the run.
+    pub checkpoint_interval: Option<Hours>,
+    /// Hours until the first step; left out, assumed.
+    pub set_up: Option<Spread<Hours>>,
+    /// Storage and traffic; counted only when asked for.
+    pub extras: Vec<Extra>,
+}
+
+/// One line of the bill.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CostLine {
+    /// What is paid for.
+    pub what: String,
+    /// Wall-clock hours that it adds.
+    pub hours: Spread<Hours>,
+    /// Dollars.
+    pub usd: Spread<Usd>,
+    /// Where the figure is from.
+    pub source: Source,
+}
+
+/// One stage's part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageCost {
+    /// The stage's name.
+    pub name: String,
+    /// Time and speed.
+    pub time: StageTime,
+    /// Device time's cost.
+    pub usd: Spread<Usd>,
+}
+
+/// The bill.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cost {
+    /// One line for each stage's device time, then set-up, checkpoints, evaluation, interruptions, extras.
+    pub lines: Vec<CostLine>,
+    /// The stages, in order.
+    pub stages: Vec<StageCost>,
+    /// Sum of the lines. Their quantiles are added: lines are high together, being the same hours at the same price.
+    pub total: Spread<Usd>,
+    /// Wall-clock hours of everything.
+    pub hours: Spread<Hours>,
+    /// Accelerators in all; device hours = hours x devices.
+    pub devices: u32,
+    /// Time between checkpoints that was reckoned with.
+    pub checkpoint_interval: Hours,
+    /// Where the price is from.
+    pub price_source: Source,
+    /// What the reader should know: what binds, what was assumed.
+    pub notes: Vec<String>,
+}
+
+impl Cost {
+    /// Accelerator hours of the stages' training alone, as publications count them.
+    #[must_use]
+    pub fn training_device_hours(&self) -> Spread<Hours> {
+        let hours =
+            self.stages.iter().fold(Spread::exact(Hours(0.0)), |sum, stage| sum.plus(stage.time.hours));
+        hours.map(|hours| Hours(hours.0 * f64::from(self.devices)))
+    }
+
+    /// The amount that the cost stays below with this probability.
+    #[must_use]
+    pub fn at_confidence(&self, confidence: f64) -> Usd {
+        self.total.quantile(confidence)
+    }
+}
+
+/// Hours until the first step of a rented machine: boot, environment, first shards; 5 to 30 minutes.
+const SET_UP: Spread<Hours> = Spread { p10: Hours(5.0 / 60.0), p50: Hours(0.25), p90: Hours(0.5) };
+const HOURS_PER_MONTH: f64 = 730.0;
+
+/// The bill of training `architecture` by `stages` on `machine` at `rental`'s price. Training is charged for the
+/// wall-clock time of the whole machine; so is everything else but the extras.
+#[must_use]
+pub fn cost(
+    architecture: &Architecture,
+    stages: &[Stage],
+    machine: &Machine<'_>,
+    rental: &Rental,
+    options: &CostOptions,
+) -> Cost {
+    let charge = |hours: Spread<Hours>| hours.map(|hours| rental.usd_per_hour.per_hour_for(hours));
+    let mut lines = Vec::with_capacity(stages.len() + 4);
+    let mut costed = Vec::with_capacity(stages.len());
+    let mut notes = Vec::new();
+    let speed = speed_source(machine);
+    let mut training = Spread::exact(Hours(0.0));
+    let mut evaluating = Spread::exact(Hours(0.0));
+    for stage in stages {
+        let time = stage_hours(architecture, &Workload::of(stage, architecture), machine);
+        let usd = charge(time.hours);
+        if time.decoding_binds {
+            notes.push(decoding_note(stage, &time, machine));
+        }
+        lines.push(CostLine {
+            what: format!("{}: device time", stage.name),
+            hours: time.hours,
+            usd,
+            source: speed.clone(),
+        });
+        training = training.plus(time.hours);
+        evaluating = evaluating.plus(options.evaluation.hours(architecture, stage, &time, machine));
+        costed.push(StageCost { name: stage.name.clone(), time, usd });
+    }
+    let mut add = |what: &str, hours: Spread<Hours>, source: Source| {
+        if hours.p90.0 > 0.0 {
+            lines.push(CostLine { what: what.to_owned(), hours, usd: charge(hours), source });
+        }
+    };
+
+    let set_up = options.set_up.unwrap_or(if rental.own { Spread::exact(Hours(0.0)) } else { SET_UP });
+    let set_up_source = if options.set_up.is_some() {
+        Source::Stated
+    } else {
+        Source::assumed("boot, environment, first shards: 5 to 30 minutes")
+    };
+    add("set-up", set_up, set_up_source);
+
+    let write = checkpoint_write(architecture, machine.accelerator.runtime == Runtime::Cpu);
+    let between =
+        (!rental.own).then(|| mean_time_to_interruption(machine.devices, rental.machines, rental.spot));
+    let interval = options.checkpoint_interval.unwrap_or_else(|| {
+        let tenth = Hours(training.p50.0 / 10.0);
+        let best = between.map(|between| best_checkpoint_interval(write.p50, between.p50));
+        best.map_or(tenth, |best| if best.0 < tenth.0 { best } else { tenth })
+    });
+    let interval = Hours(interval.0.max(write.p50.0).max(1e-6));
+    let written = |training: Hours, write: Hours| {
+        // One at each interval and one at the end of each stage.
+        Hours((training.0 / interval.0 + stages.len() as f64) * write.0)
+    };
+    let writing = Spread {
+        p10: written(training.p10, write.p10),
+        p50: written(training.p50, write.p50),
+        p90: written(training.p90, write.p90),
+    };
+    let every = format!("12 bytes a parameter every {interval}, at an assumed 1 GB/s");
+    add("checkpoints", writing, Source::computed(every));
+    add("evaluation", evaluating, Source::computed("forward passes at the speed of training"));
+
+    if let Some(between) = between {
+        let lost = |training: Hours, between: Hours| {
+            Hours(training.0 * (interruption_factor(interval, between) - 1.0))
+        };
+        let again = Spread {
+            p10: lost(training.p10, between.p10),
+            p50: lost(training.p50, between.p50),
+            p90: lost(training.p90, between.p90),
+        };
+        let why = format!(
+            "{} lost every {} (80 %: {} to {}), 10 minutes to restart and half of the {interval} between checkpoints again",
+            if rental.spot { "spot machines are" } else { "a machine is" },
+            between.p50,
+            between.p90,
+            between.p10,
+        );
+        add("interruptions", again, Source::assumed(why));
+    }
+    let hours = lines.iter().fold(Spread::exact(Hours(0.0)), |sum, line| sum.plus(line.hours));
+    for extra in &options.extras {
+        lines.push(extra.line(hours));
+    }
+    if machine.vcpus.is_none() && machine.accelerator.runtime != Runtime::Cpu && machine.calibration.is_none()
+    {
+        notes.push(
+            "the machine's vCPUs are not known: whether they decode fast enough was not checked".to_owned(),
+        );
+    }
+    let total = lines.iter().fold(Spread::exact(Usd::ZERO), |sum, line| sum.plus(line.usd));
+    Cost {
+        lines,
+        stages: costed,
+        total,
+        hours,
+        devices: machine.devices,
+        checkpoint_interval: interval,
+        price_source: rental.source.clone(),
+        notes,
+    }
+}
+
+fn decoding_note(stage: &Stage, time: &StageTime, machine: &Machine<'_>) -> String {
+    format!(
+        "{}: {} vCPUs decode about {:.0} stored images of {} px a second, which is slower than the accelerators train; \
+         smaller stored images would cost less",
+        stage.name,
+        machine.vcpus.unwrap_or(0),
+        time.samples_per_second.p50,
+        machine.stored_image_px,
+    )
+}
+
+impl Extra {
+    fn line(&self, hours: Spread<Hours>) -> CostLine {
+        let gb = self.gb.max(0.0);
+        let usd = match self.price {
+            ExtraPrice::PerGbMonth(price) => {
+                hours.map(|hours| Usd::from_dollars(price.dollars() * gb * hours.0 / HOURS_PER_MONTH))
+            }
+            ExtraPrice::PerGb(price) => Spread::exact(Usd::from_dollars(price.dollars() * gb)),
+        };
+        CostLine {
+            what: self.what.clone(),
+            hours: Spread::exact(Hours(0.0)),
+            usd,
+            source: self.source.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

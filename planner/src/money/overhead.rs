@@ -1,0 +1,124 @@
+//! What a run pays for besides training: evaluation, checkpoints, interruptions.
+
+use crate::accelerator::Runtime;
+use crate::architecture::Architecture;
+use crate::compute::{forward_flops, parameters};
+use crate::recipe::Stage;
+use crate::spread::Spread;
+use crate::time::{Machine, StageTime, decoded_per_second};
+use crate::units::{Hours, Tokens};
+
+/// Pictures and prompts of one evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EvaluationLoad {
+    /// Evaluations during each stage, the one at its end included.
+    pub per_stage: u32,
+    /// Labelled images.
+    pub images: u64,
+    /// Texts: classes x templates.
+    pub prompts: u64,
+}
+
+impl Default for EvaluationLoad {
+    /// ImageNet-1k zero-shot with 80 prompts a class, as often as [`crate::recipe::Evaluation`] asks by default.
+    fn default() -> Self {
+        Self { per_stage: 4, images: 50_000, prompts: 80_000 }
+    }
+}
+
+impl EvaluationLoad {
+    /// Nothing is evaluated.
+    pub const NONE: Self = Self { per_stage: 0, images: 0, prompts: 0 };
+
+    /// Wall-clock hours of a stage's evaluations: forward passes over whole images at the stage's size and whole texts, at
+    /// the FLOP/s of training, images no faster than they are decoded.
+    pub(super) fn hours(
+        &self,
+        architecture: &Architecture,
+        stage: &Stage,
+        time: &StageTime,
+        machine: &Machine<'_>,
+    ) -> Spread<Hours> {
+        if self.per_stage == 0 || self.images == 0 {
+            return Spread::exact(Hours(0.0));
+        }
+        let full = architecture.vision_cfg.tokens_at(stage.image_size_px);
+        let forward = forward_flops(architecture, full, Tokens(architecture.text_cfg.context_length));
+        let flops = forward.image.0 * self.images as f64 + forward.text.0 * self.prompts as f64;
+        let devices = f64::from(machine.devices.max(1));
+        let decoding = match machine.vcpus {
+            Some(vcpus) if machine.accelerator.runtime != Runtime::Cpu => {
+                decoded_per_second(vcpus, machine.stored_image_px).dividing(self.images as f64)
+            }
+            _ => Spread::exact(0.0),
+        };
+        let computing = time.flops_per_second.map(|rate| rate * devices).dividing(flops);
+        let seconds = |computing: f64, decoding: f64| {
+            Hours::from_seconds(f64::from(self.per_stage) * computing.max(decoding))
+        };
+        Spread {
+            p10: seconds(computing.p10, decoding.p10),
+            p50: seconds(computing.p50, decoding.p50),
+            p90: seconds(computing.p90, decoding.p90),
+        }
+    }
+}
+
+/// Bytes of a checkpoint: weights and both moments of Adam, f32.
+#[must_use]
+pub fn checkpoint_bytes(architecture: &Architecture) -> f64 {
+    12.0 * parameters(architecture).total as f64
+}
+
+/// Hours to write a checkpoint, during which training waits: half a second and 1 GB/s (80 %: 0.3 to 2) for rented
+/// disks; a fifth of a second on one's own machine, where nothing crosses a network.
+#[must_use]
+pub fn checkpoint_write(architecture: &Architecture, own: bool) -> Spread<Hours> {
+    let start = if own { 0.2 } else { 0.5 };
+    let rate = Spread { p10: 0.3e9, p50: 1e9, p90: 2e9 };
+    rate.dividing(checkpoint_bytes(architecture)).map(|seconds| Hours::from_seconds(start + seconds))
+}
+
+/// Accelerator-hours between hardware failures: 7,500 to 40,000 in published large runs.
+const DEVICE_HOURS_TO_FAILURE: Spread = Spread { p10: 7_500.0, p50: 17_000.0, p90: 40_000.0 };
+/// Hours until a spot machine is taken back: 1 in traces of scarce eight-GPU machines, much longer by providers' averages
+/// over everything they rent.
+const SPOT_HOURS: Spread = Spread { p10: 1.0, p50: 4.0, p90: 20.0 };
+/// From the loss of a machine to the next step: a new one boots, loads the checkpoint, fills its buffers.
+const RESTART: Hours = Hours(10.0 / 60.0);
+/// An estimate that would lose more than this part of the time means that the run does not progress; it is cut here.
+const LARGEST_LOSS: f64 = 0.9;
+
+/// Hours between interruptions of the whole run. `p10` is the *long* time, which makes a cheap run, and `p90` the short
+/// one, so that it lines up with costs.
+#[must_use]
+pub fn mean_time_to_interruption(devices: u32, machines: u32, spot: bool) -> Spread<Hours> {
+    let failure = DEVICE_HOURS_TO_FAILURE.map(|hours| hours / f64::from(devices.max(1)));
+    let times = if spot {
+        let taken = SPOT_HOURS.map(|hours| hours / f64::from(machines.max(1)));
+        let both = |a: f64, b: f64| 1.0 / (1.0 / a + 1.0 / b);
+        Spread {
+            p10: both(taken.p10, failure.p10),
+            p50: both(taken.p50, failure.p50),
+            p90: both(taken.p90, failure.p90),
+        }
+    } else {
+        failure
+    };
+    Spread { p10: Hours(times.p90), p50: Hours(times.p50), p90: Hours(times.p10) }
+}
+
+/// The time between checkpoints that loses least, to writing them and to repeating what came after the last one:
+/// sqrt(2 · write · time between interruptions) (Young 1974).
+#[must_use]
+pub fn best_checkpoint_interval(write: Hours, between_interruptions: Hours) -> Hours {
+    Hours((2.0 * write.0 * between_interruptions.0).sqrt())
+}
+
+/// How much longer a run takes for interruptions: each costs a restart and, on average, half of what lies between two
+/// checkpoints: 1 / (1 - (restart + interval/2) / time between interruptions).
+#[must_use]
+pub fn interruption_factor(interval: Hours, between_interruptions: Hours) -> f64 {
+    let lost = (RESTART.0 + interval.0 / 2.0) / between_interruptions.0;
+    1.0 / (1.0 - lost.clamp(0.0, LARGEST_LOSS))
+}
