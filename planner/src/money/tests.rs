@@ -251,11 +251,10 @@ proptest! {
 
     #[test]
     fn any_mistyped_name_gets_an_answer(name in "\\PC{0,24}") {
-        for error in [accelerator::find(&name).err(), architectures::find(&name).err(), offer::find(&name).err()] {
-            if let Some(error) = error {
-                prop_assert!(error.nearest.len() <= 3);
-                prop_assert_eq!(error.name.as_str(), name.as_str());
-            }
+        let errors = [accelerator::find(&name).err(), architectures::find(&name).err(), offer::find(&name).err()];
+        for error in errors.into_iter().flatten() {
+            prop_assert!(error.nearest.len() <= 3);
+            prop_assert_eq!(error.name.as_str(), name.as_str());
         }
     }
 }

@@ -73,15 +73,22 @@ struct Row {
 }
 
 /// A price table taken apart.
-#[derive(Debug, Default)]
-struct Catalogue {
-    today: Vec<Offer>,
-    references: Vec<Offer>,
-    rejected: Vec<RejectedOffer>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PriceTable {
+    /// Offers that can be chosen.
+    pub today: Vec<Offer>,
+    /// What publications reckoned with ([`PriceBasis::Reference`]).
+    pub references: Vec<Offer>,
+    /// The other rows, with the reason.
+    pub rejected: Vec<RejectedOffer>,
 }
 
-impl Catalogue {
-    fn read(text: &str) -> Self {
+impl PriceTable {
+    /// Reads a CSV with the columns of `planner/data/offers.csv`, in any order: `provider`, `region`,
+    /// `instance_type`, `accelerator`, `count`, `vcpus`, `on_demand_usd_per_hour`, `spot_usd_per_hour`, `basis`,
+    /// `as_of`, `source`, `note`. Never fails: what is no offer is among [`PriceTable::rejected`].
+    #[must_use]
+    pub fn read(text: &str) -> Self {
         let mut catalogue = Self::default();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let headers = reader.headers().cloned().unwrap_or_default();
@@ -93,8 +100,11 @@ impl Catalogue {
                 }
                 Ok(record) => {
                     let line = record.position().map_or(0, csv::Position::line);
-                    let part = |index: usize| record.get(index).unwrap_or_default();
-                    let name = format!("{}/{}/{}", part(0), part(2), part(1));
+                    let part = |column: &str| {
+                        let index = headers.iter().position(|header| header == column);
+                        index.and_then(|index| record.get(index)).unwrap_or_default()
+                    };
+                    let name = format!("{}/{}/{}", part("provider"), part("instance_type"), part("region"));
                     let row = record.deserialize::<Row>(Some(&headers));
                     (line, name, row.map_err(|error| Rejected::Unreadable(error.to_string())).and_then(offer))
                 }
@@ -149,7 +159,7 @@ fn offer(row: Row) -> Result<Offer, Rejected> {
     })
 }
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::read(CSV));
+static CATALOGUE: LazyLock<PriceTable> = LazyLock::new(|| PriceTable::read(CSV));
 
 /// Offers that can be chosen: today's, without [`references`].
 #[must_use]
@@ -217,7 +227,7 @@ mod tests {
     const HEADER: &str = "provider,region,instance_type,accelerator,count,vcpus,on_demand_usd_per_hour,spot_usd_per_hour,basis,as_of,source,note\n";
 
     fn rejects(row: &str) -> String {
-        let catalogue = Catalogue::read(&format!("{HEADER}{row}\n"));
+        let catalogue = PriceTable::read(&format!("{HEADER}{row}\n"));
         assert!(catalogue.today.is_empty() && catalogue.references.is_empty(), "{row}");
         catalogue.rejected[0].reason.to_string()
     }

@@ -6,7 +6,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::catalogue::{Rejected, RejectedOffer, built_in, find, find_named, references, rejected};
+pub use self::catalogue::{
+    PriceTable, Rejected, RejectedOffer, built_in, find, find_named, references, rejected,
+};
 use crate::accelerator::Accelerator;
 use crate::names::UnknownName;
 use crate::source::Source;
