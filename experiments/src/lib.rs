@@ -1,1 +1,9 @@
-//! Skeleton.
+//! Does: carries a recipe out, under its cap, resumable at any moment.
+//!
+//! [`run::start`] trains; [`status`] says where runs stand; [`calibrate`] measures this machine for the planner.
+
+pub mod calibrate;
+pub mod records;
+pub mod run;
+pub mod signals;
+pub mod status;

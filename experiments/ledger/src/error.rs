@@ -65,8 +65,10 @@ impl LedgerError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                Some("make space on that disk; no row was lost, the same command goes on".into())
+            Self::Io { source, .. }
+                if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Some("the disk is full; make room and give the same command again: no row was lost".into())
             }
             Self::Io { .. } => None,
             Self::Row { .. } => Some(

@@ -65,6 +65,23 @@ impl Quantum {
     }
 }
 
+/// What a quantum came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// What it was charged.
+    pub charged: Usd,
+    /// What the clock says beyond that, where the cap left no room for more.
+    pub uncharged: Usd,
+}
+
+impl Settlement {
+    /// By how much the machine was held beyond the cap, if it was.
+    #[must_use]
+    pub fn overrun(&self) -> Option<Usd> {
+        Some(self.uncharged).filter(|amount| *amount > Usd::ZERO)
+    }
+}
+
 /// Keeps what is spent under the cap. Time becomes money here: each settlement charges all the time since the
 /// settlement before it, so that nothing that the process does is free.
 #[derive(Debug)]
@@ -142,21 +159,22 @@ impl BudgetGuard {
 
     /// Charges the time since the last settlement to `quantum`: what the clock says, at most its reserve and
     /// what is left under the cap. Should the clock say more than that, the note says how much more.
-    pub fn settle(&mut self, quantum: Quantum, step: u64) -> Result<Usd, LedgerError> {
+    pub fn settle(&mut self, quantum: Quantum, step: u64) -> Result<Settlement, LedgerError> {
         let now = self.clock.elapsed();
         let seconds = now.saturating_sub(self.charged_until).as_secs_f64();
         let used = self.cost_of_seconds(seconds);
         let limit = quantum.reserve + self.account().left();
         let charged = used.min(limit);
-        let note = if used > limit {
-            format!("the clock says {used} USD; charged up to the cap, {} USD stay uncharged", used - limit)
+        let uncharged = used.minus_or_zero(limit);
+        let note = if uncharged > Usd::ZERO {
+            format!("the clock says {used} USD; charged up to the cap, {uncharged} USD stay uncharged")
         } else {
             String::new()
         };
         let (stage, number) = (quantum.stage.as_str(), quantum.number);
         self.append(stage, step, Kind::Settle, quantum.purpose, charged, number, seconds, note)?;
         self.charged_until = now;
-        Ok(charged)
+        Ok(Settlement { charged, uncharged })
     }
 
     /// Gives a reserve back unspent: its work never started. The time since the last settlement is charged
@@ -288,11 +306,12 @@ mod tests {
         let quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(80)).expect("fits");
         clock.advance(Duration::from_secs(5));
         assert!((guard.seconds_left(&quantum) - 13.0).abs() < 1e-9);
-        assert_eq!(guard.settle(quantum, 1).expect("settles"), usd(7));
+        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(7));
         clock.advance(Duration::from_secs(1));
         let quantum = guard.reserve("a", 1, Purpose::Train, usd(20), usd(0)).expect("fits");
         clock.advance(Duration::from_millis(500));
-        assert_eq!(guard.settle(quantum, 2).expect("settles"), usd(2), "1.5 s are rounded up");
+        let settlement = guard.settle(quantum, 2).expect("settles");
+        assert_eq!(settlement, Settlement { charged: usd(2), uncharged: usd(0) }, "1.5 s are rounded up");
         let quantum = guard.reserve("a", 2, Purpose::Evaluate, usd(20), usd(0)).expect("fits");
         guard.release(quantum, 2).expect("is given back");
         assert_eq!(guard.account().spent(), usd(9));
@@ -319,7 +338,8 @@ mod tests {
             BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
         let quantum = guard.reserve("a", 0, Purpose::Train, usd(10), usd(0)).expect("fits");
         clock.advance(Duration::from_secs(130));
-        assert_eq!(guard.settle(quantum, 1).expect("settles"), usd(100));
+        let settlement = guard.settle(quantum, 1).expect("settles");
+        assert_eq!((settlement.charged, settlement.overrun()), (usd(100), Some(usd(30))));
         let last = guard.rows().last().expect("has rows");
         assert!(last.note.contains("0.00003 USD stay uncharged"), "{}", last.note);
         assert!(guard.reserve("a", 1, Purpose::Train, usd(1), usd(0)).is_err());

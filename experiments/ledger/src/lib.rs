@@ -27,6 +27,6 @@ mod row;
 pub use account::{Account, AccountError, Spending};
 pub use clock::{Clock, FakeClock, SystemClock};
 pub use error::LedgerError;
-pub use guard::{BudgetGuard, Quantum, Refused, ReserveError, Terms};
+pub use guard::{BudgetGuard, Quantum, Refused, ReserveError, Settlement, Terms};
 pub use journal::{Contents, Journal, read, verify};
 pub use row::{Draft, Kind, LEDGER_VERSION, Purpose, Row};

@@ -1,0 +1,130 @@
+//! What can stop a run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use shoestring_data::DataError;
+use shoestring_durable::WriteError;
+use shoestring_engine::EngineError;
+use shoestring_ledger::LedgerError;
+use shoestring_planner::recipe::RecipeError;
+
+use super::lock::Holder;
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The directory belongs to another recipe.
+    #[error(
+        "{directory}: is the run of another recipe: {differences}",
+        directory = .directory.display(), differences = .differences.join("; ")
+    )]
+    OtherRecipe {
+        /// The run directory.
+        directory: PathBuf,
+        /// Each field that differs: `stage[0].learning_rate is 0.001 there, 0.002 here`.
+        differences: Vec<String>,
+    },
+    /// The frozen recipe cannot be read.
+    #[error(transparent)]
+    Frozen(#[from] RecipeError),
+    /// Another process holds the directory.
+    #[error("{directory}: is held by process {pid} on {host}", directory = .directory.display(),
+        pid = .holder.pid, host = .holder.host)]
+    Held {
+        /// The run directory.
+        directory: PathBuf,
+        /// Who holds it.
+        holder: Holder,
+        /// Whether that is certain: on this host the system knows, of others only the last sign of life.
+        elsewhere: bool,
+    },
+    /// The folder holds other things.
+    #[error("{directory}: is no run directory: it has no recipe.toml, but {found}",
+        directory = .directory.display())]
+    NotARun {
+        /// The folder.
+        directory: PathBuf,
+        /// One of the things it holds.
+        found: String,
+    },
+    /// The folder has no frozen recipe.
+    #[error("{path}: there is no such file, so that this is no run directory", path = .path.display())]
+    NoRun {
+        /// Where its recipe would be.
+        path: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: cannot {action}: {source}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be written whole.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The money cannot be accounted for.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The data cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model cannot be built or trained.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl RunError {
+    pub(crate) fn file(path: &Path, action: &'static str, source: io::Error) -> Self {
+        Self::File { path: path.to_owned(), action, source }
+    }
+
+    /// Whether the user asked for something that cannot be (exit code 2) rather than something failing (1).
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::OtherRecipe { .. } | Self::Frozen(_) | Self::NotARun { .. })
+    }
+
+    /// Advice, apart from the error.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::OtherRecipe { differences, .. } => Some(
+                if differences.iter().any(|difference| difference.starts_with("budget.")) {
+                    "a run's recipe and its cap are frozen; name another directory with --dir for another run"
+                } else {
+                    "a run's recipe is frozen; name another directory with --dir for another run"
+                }
+                .to_owned(),
+            ),
+            Self::Frozen(error) => error.hint(),
+            Self::Held { elsewhere: false, .. } => {
+                Some("one process a run: wait for it, or stop it (it writes a checkpoint first)".to_owned())
+            }
+            Self::Held { elsewhere: true, .. } => Some(
+                "if that machine is gone, remove run.lock in the directory, or wait ten minutes after its last \
+                 sign of life"
+                    .to_owned(),
+            ),
+            Self::NotARun { .. } => Some("name a new or empty folder with --dir".to_owned()),
+            Self::NoRun { .. } => {
+                Some("name a run directory: one that `shoestring run` made, or a folder above some".to_owned())
+            }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("check the path".to_owned())
+            }
+            Self::File { source, path, action } => {
+                WriteError { path: path.clone(), action, source: io::Error::from(source.kind()) }.hint()
+            }
+            Self::Write(error) => error.hint(),
+            Self::Ledger(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Engine(error) => error.hint(),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Carrying a recipe out: one directory, one ledger, one cap, any number of processes one after the other.
+//!
+//! # Equality
+//! Training is a function of the recipe alone. Whatever depends on time or money (how many steps a quantum
+//! has, when a checkpoint is due) decides only *when* something happens, never *what* a step computes; so a run
+//! that was killed at any moment and resumed ends with the same weights, bit for bit, as one that was not. Only
+//! the cap can cut training short.
+//!
+//! # Money
+//! Everything a process does from [`start`] on is charged. Each piece of work (a quantum) is set aside first
+//! at its worst case, and refused when it would not fit next to what is held back for the last checkpoint, the
+//! last evaluation and a safety margin of [`timing::MARGIN_STEPS`] steps. Between steps and between batches of
+//! an evaluation the clock is looked at, and a quantum ends before its reserve is used up. So the machine is
+//! held beyond the cap only if one step, one evaluation batch or one checkpoint suddenly takes longer than its
+//! reserve, the margin and everything else that is left together; the ledger then says by how much.
+//!
+//! # Stages
+//! A stage starts from the weights of the one before with fresh optimiser moments, as CLIPA fine-tunes.
+
+mod checkpoint;
+mod clip;
+mod course;
+mod directory;
+pub(crate) mod ending;
+mod error;
+mod executor;
+pub(crate) mod forecast;
+mod lock;
+mod log;
+mod observer;
+mod start;
+mod state;
+#[cfg(test)]
+mod tests;
+pub mod timing;
+
+pub use self::checkpoint::{Checkpoint, list as list_checkpoints};
+pub use self::directory::RunDirectory;
+pub use self::error::RunError;
+pub use self::lock::{Holder, holder};
+pub use self::observer::{Observer, StageProgress, StepProgress};
+pub use self::start::{Check, Options, Order, Outcome, Standing, Summary, check, start};
+pub use self::state::{Drawn, FileSeal, State};

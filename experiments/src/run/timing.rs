@@ -1,0 +1,99 @@
+//! How long things took, and from that what to set aside for them. Decides when, never what.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+/// Set aside this many times the worst recent duration.
+pub const SAFETY: f64 = 1.5;
+/// Steps' worth of time that is held back besides the last checkpoint and evaluation.
+pub const MARGIN_STEPS: f64 = 3.0;
+/// Wall-clock seconds that a quantum of training steps aims at.
+pub const QUANTUM_SECONDS: f64 = 3.0;
+/// Recent steps that count for the worst one.
+const RECENT: usize = 32;
+
+/// How long things took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Seconds of recent steps, by stage.
+    #[serde(default)]
+    steps: BTreeMap<String, VecDeque<f64>>,
+    /// Seconds of the last whole evaluation, by stage.
+    #[serde(default)]
+    evaluations: BTreeMap<String, f64>,
+    /// Seconds of the slowest checkpoint.
+    #[serde(default)]
+    checkpoint: Option<f64>,
+}
+
+impl Timing {
+    /// A step of `stage` took so long.
+    pub fn step_took(&mut self, stage: &str, seconds: f64) {
+        let recent = self.steps.entry(stage.to_owned()).or_default();
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(round(seconds));
+    }
+
+    /// An evaluation in `stage` took so long.
+    pub fn evaluation_took(&mut self, stage: &str, seconds: f64) {
+        self.evaluations.insert(stage.to_owned(), round(seconds));
+    }
+
+    /// A checkpoint took so long.
+    pub fn checkpoint_took(&mut self, seconds: f64) {
+        self.checkpoint = Some(self.checkpoint.map_or(seconds, |slowest| slowest.max(seconds)));
+    }
+
+    /// The slowest of the recent steps of `stage`, in seconds.
+    #[must_use]
+    pub fn slowest_step(&self, stage: &str) -> Option<f64> {
+        self.steps.get(stage)?.iter().copied().reduce(f64::max)
+    }
+
+    /// The median of the recent steps of `stage`, in seconds.
+    #[must_use]
+    pub fn usual_step(&self, stage: &str) -> Option<f64> {
+        let mut sorted: Vec<f64> = self.steps.get(stage)?.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    }
+
+    /// The last whole evaluation in `stage`, in seconds.
+    #[must_use]
+    pub fn evaluation(&self, stage: &str) -> Option<f64> {
+        self.evaluations.get(stage).copied()
+    }
+
+    /// The slowest checkpoint, in seconds.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<f64> {
+        self.checkpoint
+    }
+}
+
+/// Microseconds are plenty, and keep `state.json` readable.
+fn round(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_step_is_remembered_for_a_while_and_no_longer() {
+        let mut timing = Timing::default();
+        assert_eq!(timing.slowest_step("a"), None);
+        timing.step_took("a", 9.0);
+        for _ in 1..RECENT {
+            timing.step_took("a", 1.0);
+        }
+        assert_eq!((timing.slowest_step("a"), timing.usual_step("a")), (Some(9.0), Some(1.0)));
+        timing.step_took("a", 1.0);
+        assert_eq!(timing.slowest_step("a"), Some(1.0));
+        assert_eq!(timing.slowest_step("b"), None);
+    }
+}
