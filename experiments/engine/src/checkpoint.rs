@@ -125,7 +125,7 @@ fn fill<T: Real>(var: &Var, bytes: &[u8]) -> Result<()> {
 
 /// Sets every tensor of the model from the bytes of a file that has exactly these tensors, in the same shapes.
 /// On an error nothing is changed.
-pub fn load_model(clip: &Clip, bytes: &[u8]) -> Result<()> {
+pub fn load_model(clip: &mut Clip, bytes: &[u8]) -> Result<()> {
     let tensors = open(MODEL, bytes)?;
     let parameters = clip.parameters();
     let dtype = if parameters.dtype() == DType::F64 { Dtype::F64 } else { Dtype::F32 };

@@ -178,13 +178,13 @@ impl Trainer {
     /// On an error neither is changed.
     pub fn load(&mut self, model: &[u8], optimizer: &[u8]) -> Result<()> {
         let state = checkpoint::read_optimizer(&self.settings, self.clip.parameters(), optimizer)?;
-        checkpoint::load_model(&self.clip, model)?;
+        checkpoint::load_model(&mut self.clip, model)?;
         self.optimizer = state;
         Ok(())
     }
 
     /// Takes the model alone, leaving the optimiser as it is.
     pub fn load_model(&mut self, model: &[u8]) -> Result<()> {
-        checkpoint::load_model(&self.clip, model)
+        checkpoint::load_model(&mut self.clip, model)
     }
 }
