@@ -1,0 +1,187 @@
+//! The plan: what to do with the money, why, and what was not chosen.
+
+mod json;
+mod recipe;
+mod table;
+mod text;
+
+use crate::law::Evidence;
+use crate::recipe::Recipe;
+use crate::search::{Candidate, Request};
+use crate::units::Usd;
+
+pub use self::recipe::recipe_of;
+
+/// Version of the JSON form.
+pub const PLAN_VERSION: u32 = 1;
+/// Schema of the JSON form.
+pub const PLAN_SCHEMA: &str = "shoestring.plan";
+
+/// What to do with the money.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What was asked.
+    pub request: Request,
+    /// The (first) budget.
+    pub budget: Usd,
+    /// The plan itself.
+    pub chosen: Candidate,
+    /// The plan as a recipe, with the lines of comment at its top.
+    pub recipe: WrittenRecipe,
+    /// What it is tied with.
+    pub tie: Tie,
+    /// What keeps it from being better.
+    pub binding: Vec<Binding>,
+    /// What a little more money would bring.
+    pub marginal: Marginal,
+    /// Other plans, each different in kind, with why it lost.
+    pub runner_ups: Vec<RunnerUp>,
+    /// Published recipes at this hardware's price.
+    pub published: Vec<PublishedRow>,
+    /// How the inverse scaling law was applied, in words.
+    pub inverse_law: Vec<String>,
+    /// Where each number is from.
+    pub sources: Vec<SourceNote>,
+    /// What nobody stated or measured, and warnings.
+    pub remarks: Vec<String>,
+    /// Further budgets.
+    pub tiers: Vec<Tier>,
+}
+
+/// A recipe and the comments at its top.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenRecipe {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Lines of comment, without `# `: what it costs, how long it takes, what to expect, the command.
+    pub header: Vec<String>,
+}
+
+impl WrittenRecipe {
+    /// `recipe.toml`.
+    #[must_use]
+    pub fn toml(&self) -> String {
+        crate::recipe::write_recipe(&self.recipe, &self.header)
+    }
+}
+
+/// Plans that the law cannot tell apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tie {
+    /// Differences below this many points are ties.
+    pub tolerance_points: f64,
+    /// How many plans are tied, the chosen one included.
+    pub tied: usize,
+    /// The most accurate one, by however little.
+    pub best: Candidate,
+    /// Why the chosen one was chosen.
+    pub words: String,
+}
+
+/// Something that keeps the plan from being better.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// `budget`, `deadline`, `samples`, `memory`, `data`, `decoding`.
+    pub kind: &'static str,
+    /// With numbers.
+    pub words: String,
+}
+
+/// What a little more money would bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Marginal {
+    /// So much more.
+    pub more_usd: Usd,
+    /// Points of accuracy of the most accurate plan; absent where none is claimed.
+    pub points: Option<f64>,
+    /// In words, with the next step up where the little brings nothing.
+    pub words: String,
+}
+
+/// A plan that lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunnerUp {
+    /// How it differs: `most_accurate`, `longer_tokens`, `smaller`, `larger`, `hardware`, `fine_tuning`.
+    pub kind: &'static str,
+    /// The plan.
+    pub candidate: Candidate,
+    /// Why it lost, in words and numbers.
+    pub why: String,
+}
+
+/// A published recipe at this hardware's price.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishedRow {
+    /// The run's row.
+    pub id: String,
+    /// Reported accuracy in percent.
+    pub reported_accuracy_percent: f64,
+    /// Reported cost, where there is one.
+    pub reported_cost: Option<Usd>,
+    /// What it would cost here, and what the law says of it.
+    pub candidate: Candidate,
+}
+
+/// Where a number is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceNote {
+    /// Which number.
+    pub what: String,
+    /// Its value, for a person.
+    pub value: String,
+    /// Where from.
+    pub source: String,
+}
+
+/// A further budget: the plan before extended, or a fresh start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tier {
+    /// The budget in all, what the tiers before cost included.
+    pub budget: Usd,
+    /// Stages added to the tier before; absent where nothing can be added that the law expects anything of.
+    pub extension: Option<TierPlan>,
+    /// A plan that starts again with the whole budget.
+    pub fresh: TierPlan,
+    /// Which of the two is meant, and what each brings.
+    pub words: String,
+}
+
+impl Tier {
+    /// The plan that is meant: the extension where there is one.
+    #[must_use]
+    pub fn meant(&self) -> &TierPlan {
+        self.extension.as_ref().unwrap_or(&self.fresh)
+    }
+}
+
+/// A plan for a tier.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TierPlan {
+    /// The plan.
+    pub candidate: Candidate,
+    /// As a recipe.
+    pub recipe: WrittenRecipe,
+    /// Points of accuracy over the tier before; absent where none is claimed.
+    pub points: Option<f64>,
+    /// What is new, in words.
+    pub words: String,
+}
+
+/// `CLIPA-v2 (2306.15658): ViT-H/14 (clipav2-H14-dc-70-224), 81.1 %`.
+fn evidence_words(evidence: &Evidence) -> String {
+    format!("{}, {:.1} %", evidence.citation, evidence.accuracy_percent)
+}
+
+/// Dollars of a price or small amount as they are, large ones without cents: `9,603`, `12.60`, `0.045`.
+pub(crate) fn money(usd: Usd) -> String {
+    if usd.micros() >= 1_000_000_000 {
+        crate::units::grouped((usd.micros() as u64 + 500_000) / 1_000_000)
+    } else if usd.micros() >= 1_000_000 || usd.micros() <= 0 {
+        usd.to_string()
+    } else {
+        // Three digits of an amount below a dollar.
+        let micros = usd.micros();
+        let unit = 10i64.pow(u32::try_from(micros.ilog10()).unwrap_or(0).saturating_sub(2));
+        Usd::from_micros((micros + unit / 2) / unit * unit).to_string()
+    }
+}

@@ -1,0 +1,85 @@
+//! Plain text tables: columns aligned, numbers to the right, no colour.
+
+/// Rows of cells under a head; every row has as many cells as the head.
+pub(super) struct Table {
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new(head: &[&'static str]) -> Self {
+        Self { head: head.to_vec(), rows: Vec::new() }
+    }
+
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        debug_assert_eq!(cells.len(), self.head.len(), "a cell for every column");
+        self.rows.push(cells);
+    }
+
+    /// Lines indented by two; the first column is text, the others are aligned to the right.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let widths: Vec<usize> = (0..self.head.len())
+            .map(|column| {
+                let cells = self.rows.iter().map(|row| row[column].chars().count());
+                cells.chain([self.head[column].chars().count()]).max().unwrap_or(0)
+            })
+            .collect();
+        let line = |cells: &[String]| {
+            let mut out = String::from(" ");
+            for (column, cell) in cells.iter().enumerate() {
+                let width = widths[column];
+                if column == 0 {
+                    out.push_str(&format!(" {cell:<width$}"));
+                } else {
+                    out.push_str(&format!("  {cell:>width$}"));
+                }
+            }
+            out.trim_end().to_owned()
+        };
+        let head: Vec<String> = self.head.iter().map(|&cell| cell.to_owned()).collect();
+        std::iter::once(line(&head)).chain(self.rows.iter().map(|row| line(row))).collect()
+    }
+}
+
+/// `text` broken at spaces into lines of at most `width` characters, the first after `first`, the others after
+/// as many spaces.
+pub(super) fn wrapped(first: &str, text: &str, width: usize) -> Vec<String> {
+    let indent = " ".repeat(first.chars().count());
+    let mut lines = Vec::new();
+    let mut line = first.to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        let fits = line.chars().count() + usize::from(!empty) + word.chars().count() <= width;
+        if !empty && !fits {
+            lines.push(std::mem::replace(&mut line, indent.clone()));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut table = Table::new(&["stage", "usd"]);
+        table.row(vec!["pretrain".into(), "6,400.00".into()]);
+        table.row(vec!["ft".into(), "9.00".into()]);
+        assert_eq!(table.lines(), ["  stage          usd", "  pretrain  6,400.00", "  ft            9.00"]);
+    }
+
+    #[test]
+    fn long_text_is_wrapped_under_its_start() {
+        let lines = wrapped("- ", "one two three four", 10);
+        assert_eq!(lines, ["- one two", "  three", "  four"]);
+        assert!(lines.iter().all(|line| line.len() <= 10));
+    }
+}

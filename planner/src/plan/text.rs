@@ -1,0 +1,232 @@
+//! The plan for people: plain text of at most 100 columns.
+
+use super::table::{Table, wrapped};
+use super::{Plan, Tier, TierPlan, evidence_words, money};
+use crate::search::Candidate;
+use crate::units::grouped;
+
+/// Longest line.
+const COLUMNS: usize = 100;
+/// Runner-ups shown; the JSON form has all.
+const RUNNER_UPS: usize = 3;
+
+impl Plan {
+    /// The plan as text, without colour; ends with a line feed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = Vec::new();
+        let chosen = &self.chosen;
+        let probability = 100.0 * self.request.confidence;
+        out.extend(wrapped(
+            "",
+            &format!(
+                "Plan for {} USD: the cost stays within it with probability {probability:.0} %; the cap holds in any case.",
+                money(self.budget)
+            ),
+            COLUMNS,
+        ));
+        out.push(String::new());
+        out.extend(wrapped(
+            "  ",
+            &format!(
+                "{} on {}, {} USD per hour",
+                chosen.short_name(),
+                chosen.machine.label(),
+                money(chosen.machine.usd_per_hour)
+            ),
+            COLUMNS,
+        ));
+        out.push(String::new());
+        out.extend(stage_table(chosen));
+        out.push(String::new());
+        out.extend(expectation(chosen));
+        out.push(String::new());
+        section(&mut out, "Why this one", [self.tie.words.as_str()]);
+        section(&mut out, "What binds", self.binding.iter().map(|binding| binding.words.as_str()));
+        section(&mut out, "The next dollar", [self.marginal.words.as_str()]);
+        section(&mut out, "Inverse scaling law", self.inverse_law.iter().map(String::as_str));
+        self.runner_up_lines(&mut out);
+        self.published_lines(&mut out);
+        for tier in &self.tiers {
+            tier_lines(&mut out, tier);
+        }
+        section(&mut out, "To know", self.remarks.iter().map(String::as_str));
+        out.push("Where the numbers are from:".to_owned());
+        for note in &self.sources {
+            let first = format!("  {:<14} {:<15} ", note.what, note.value);
+            out.extend(wrapped(&first, &note.source, COLUMNS));
+        }
+        out.push(String::new());
+        out.join("\n")
+    }
+
+    fn runner_up_lines(&self, out: &mut Vec<String>) {
+        if self.runner_ups.is_empty() {
+            return;
+        }
+        out.push("Runner-ups:".to_owned());
+        for runner_up in self.runner_ups.iter().take(RUNNER_UPS) {
+            let candidate = &runner_up.candidate;
+            let elsewhere = if candidate.machine.offer == self.chosen.machine.offer {
+                String::new()
+            } else {
+                format!(" on {}", candidate.machine.label())
+            };
+            let words = format!(
+                "{}{elsewhere}: {} USD, {}: {}",
+                candidate.label(),
+                money(candidate.cost.total.p50),
+                accuracy_or_rank(candidate),
+                runner_up.why
+            );
+            out.extend(wrapped("  - ", &words, COLUMNS));
+        }
+        out.push(String::new());
+    }
+
+    fn published_lines(&self, out: &mut Vec<String>) {
+        if self.published.is_empty() {
+            return;
+        }
+        out.push("Published recipes on this hardware:".to_owned());
+        for row in &self.published {
+            let reported = row.reported_cost.map_or_else(String::new, |cost| format!(" for {} USD", money(cost)));
+            let words = format!(
+                "{} ({}): {} USD, {} by the law; published {:.1} %{reported}",
+                row.candidate.label(),
+                row.id,
+                money(row.candidate.cost.total.p50),
+                accuracy_or_rank(&row.candidate),
+                row.reported_accuracy_percent
+            );
+            out.extend(wrapped("  - ", &words, COLUMNS));
+        }
+        out.push(String::new());
+    }
+}
+
+fn section<'a>(out: &mut Vec<String>, title: &str, items: impl IntoIterator<Item = &'a str>) {
+    let items: Vec<&str> = items.into_iter().collect();
+    match items.as_slice() {
+        [] => return,
+        [one] => out.extend(wrapped(&format!("{title}: "), one, COLUMNS).into_iter().enumerate().map(|(index, line)| {
+            // Under the title, not under its end.
+            if index == 0 { line } else { format!("  {}", line.trim_start()) }
+        })),
+        several => {
+            out.push(format!("{title}:"));
+            for item in several {
+                out.extend(wrapped("  - ", item, COLUMNS));
+            }
+        }
+    }
+    out.push(String::new());
+}
+
+fn accuracy_or_rank(candidate: &Candidate) -> String {
+    match candidate.accuracy() {
+        Some(accuracy) => format!("{accuracy:.1} %"),
+        None => "no accuracy claimed".to_owned(),
+    }
+}
+
+/// The bill: the stages with everything the recipe says of them, then what else is paid for.
+fn stage_table(candidate: &Candidate) -> Vec<String> {
+    let devices = f64::from(candidate.machine.devices());
+    let total = candidate.cost.total.p50;
+    let share = |usd: crate::units::Usd| format!("{:.1} %", 100.0 * usd.dollars() / total.dollars().max(1e-12));
+    let time = |hours: f64| {
+        if hours >= 100.0 { grouped(hours.round() as u64) } else { format!("{hours:.3}") }
+    };
+    let mut table =
+        Table::new(&["stage", "image", "text", "samples", "batch", "peak lr", "hours", "GPU-h", "USD", "share"]);
+    for planned in &candidate.stages {
+        let stage = &planned.stage;
+        let hours = planned.time.hours.p50.0;
+        table.row(vec![
+            stage.name.clone(),
+            format!("{} px ({})", stage.image_size_px, planned.image_tokens),
+            stage.text_tokens.to_string(),
+            stage.samples.to_string(),
+            grouped(u64::from(stage.batch)),
+            format!("{:.2e}", stage.learning_rate),
+            time(hours),
+            time(hours * devices),
+            money(planned.usd.p50),
+            share(planned.usd.p50),
+        ]);
+    }
+    let mut other = |what: &str, hours: f64, usd: crate::units::Usd| {
+        let mut cells = vec![what.to_owned()];
+        cells.extend(std::iter::repeat_n(String::new(), 5));
+        cells.extend([time(hours), time(hours * devices), money(usd), share(usd)]);
+        table.row(cells);
+    };
+    for line in candidate.cost.lines.iter().filter(|line| !line.what.ends_with("device time")) {
+        other(&line.what, line.hours.p50.0, line.usd.p50);
+    }
+    other("total", candidate.cost.hours.p50.0, total);
+    let mut lines = table.lines();
+    let cost = &candidate.cost;
+    lines.push(String::new());
+    lines.push(format!(
+        "  80 %: {} to {} USD, {} to {}; image: pixels a side (tokens)",
+        money(cost.total.p10),
+        money(cost.total.p90),
+        cost.hours.p10,
+        cost.hours.p90
+    ));
+    lines
+}
+
+fn expectation(candidate: &Candidate) -> Vec<String> {
+    let mut lines = Vec::new();
+    match candidate.prediction.accuracy_percent {
+        Some(accuracy) => {
+            lines.push(format!(
+                "Expected: {:.1} % ImageNet zero-shot top-1 (80 %: {:.1} to {:.1})",
+                accuracy.p50, accuracy.p10, accuracy.p90
+            ));
+            if let Some(evidence) = &candidate.evidence {
+                let differences = if evidence.differences.is_empty() {
+                    "the same training".to_owned()
+                } else {
+                    evidence.differences.join(", ")
+                };
+                let words = format!(
+                    "nearest published run: {}; distance {:.2}: {differences}",
+                    evidence_words(evidence),
+                    evidence.distance
+                );
+                lines.extend(wrapped("  ", &words, COLUMNS));
+            }
+        }
+        None => lines.extend(wrapped(
+            "Expected: ",
+            "no accuracy is claimed: these data are not among those that the law was fitted on; plans are ranked by it",
+            COLUMNS,
+        )),
+    }
+    if candidate.prediction.accuracy_percent.is_some() {
+        for outside in &candidate.extrapolation {
+            lines.extend(wrapped("  extrapolated: ", outside, COLUMNS));
+        }
+    }
+    lines
+}
+
+fn tier_lines(out: &mut Vec<String>, tier: &Tier) {
+    out.push(format!("Tier, {} USD in all:", money(tier.budget)));
+    out.extend(wrapped("  ", &tier.words, COLUMNS));
+    let mut show = |title: &str, planned: &TierPlan| {
+        out.push(String::new());
+        let words = format!("{}, {}", planned.words, accuracy_or_rank(&planned.candidate));
+        out.extend(wrapped(&format!("  {title}: "), &words, COLUMNS));
+        out.extend(stage_table(&planned.candidate));
+    };
+    if let Some(extension) = &tier.extension {
+        show("(a) extension", extension);
+    }
+    show(if tier.extension.is_some() { "(b) fresh start" } else { "fresh start" }, &tier.fresh);
+    out.push(String::new());
+}

@@ -1,0 +1,220 @@
+//! The exact look: samples solved so that the whole bill fits, memory, accuracy with its interval, evidence.
+
+use super::candidate::{Bound, Candidate, PlannedStage};
+use super::machine::Machine;
+use super::schedule::FEWEST_USEFUL_SAMPLES;
+use super::shape::Shape;
+use super::space::{Rough, Space};
+use crate::architecture::Architecture;
+use crate::law::StageShape;
+use crate::memory::largest_microbatch;
+use crate::money::{self, Cost};
+use crate::recipe::{Evaluation, Stage};
+use crate::units::{Hours, Samples, Usd};
+
+/// Evaluations during a stage besides the one that ends it, most first.
+const EVALUATIONS_PER_STAGE: [u32; 3] = [3, 1, 0];
+/// Evaluation may take this part of the bill before there is less of it.
+const LARGEST_EVALUATION_SHARE: f64 = 0.1;
+
+/// Rounded down to three digits, so that a recipe says 13.7 B and not 13,721,403,392.
+pub(super) fn round_down(samples: u64) -> u64 {
+    let unit = 10u64.pow(samples.max(1).ilog10().saturating_sub(2));
+    samples / unit * unit
+}
+
+impl Space<'_> {
+    /// Computes a rough candidate exactly. `None` where it does not fit after all, for money, time or memory;
+    /// one that is over the budget at its fewest samples comes back when `over` says so.
+    pub(super) fn exact(&self, rough: &Rough, budget: Usd, over: bool) -> Option<Candidate> {
+        let shape = &self.shapes[rough.shape];
+        let machine = self.machine(rough.machine, rough.nodes);
+        let available = self.available(budget).dollars();
+        let confidence = self.request.confidence;
+        let (stages, evaluation, cost, bound) = if let Some(Samples(pinned)) = self.request.samples {
+            let stages = shape.stages(pinned)?;
+            let (evaluation, cost) = self.bill(shape.architecture, &stages, &machine);
+            (stages, evaluation, cost, Bound::Samples)
+        } else {
+            self.solve(shape, &machine, rough.samples, available)?
+        };
+        let too_dear = cost.at_confidence(confidence).dollars() > available * (1.0 + 1e-9);
+        let too_late = self.deadline.is_some_and(|deadline| cost.hours.quantile(confidence).0 > deadline.0 * (1.0 + 1e-9));
+        if (too_dear || too_late) && !over {
+            return None;
+        }
+        self.candidate(shape.architecture, stages, machine, (evaluation, cost), bound)
+    }
+
+    /// A rough candidate at the fewest useful samples (or the pinned ones), whatever that costs.
+    pub(super) fn exact_at_least(&self, rough: &Rough) -> Option<Candidate> {
+        let shape = &self.shapes[rough.shape];
+        let machine = self.machine(rough.machine, rough.nodes);
+        let stages = shape.stages(self.request.samples.map_or(FEWEST_USEFUL_SAMPLES, |samples| samples.0))?;
+        let bill = self.bill(shape.architecture, &stages, &machine);
+        self.candidate(shape.architecture, stages, machine, bill, Bound::Samples)
+    }
+
+    /// The samples that spend what is available (or fill the time), by secant steps from a first guess: the bill is
+    /// close to a line in the samples.
+    fn solve(
+        &self,
+        shape: &Shape,
+        machine: &Machine,
+        guess: u64,
+        available: f64,
+    ) -> Option<(Vec<Stage>, Evaluation, Cost, Bound)> {
+        let confidence = self.request.confidence;
+        let deadline = self.deadline.unwrap_or(Hours(f64::INFINITY)).0;
+        let mut samples = guess.max(FEWEST_USEFUL_SAMPLES);
+        let mut bound = Bound::Budget;
+        for step in 0..8 {
+            let stages = shape.stages(samples)?;
+            let (_, cost) = self.bill(shape.architecture, &stages, machine);
+            let usd = cost.at_confidence(confidence).dollars();
+            let hours = cost.hours.quantile(confidence).0;
+            let part: f64 = shape
+                .amounts()
+                .iter()
+                .zip(&cost.stages)
+                .filter(|((_, factor), _)| *factor > 0.0)
+                .map(|(_, stage)| stage.usd.quantile(confidence).dollars())
+                .sum();
+            // What one more part of the samples would cost, overheads on top of training.
+            let slope = (part * 1.03).max(f64::MIN_POSITIVE);
+            let hour_slope = slope / machine.usd_per_hour.dollars().max(f64::MIN_POSITIVE);
+            let (by_money, by_time) = ((available - usd) / slope, (deadline - hours) / hour_slope);
+            bound = if by_time < by_money { Bound::Deadline } else { Bound::Budget };
+            let change = by_money.min(by_time);
+            // Close enough, and on the right side.
+            if (0.0..0.002).contains(&change) && step > 0 {
+                break;
+            }
+            let next = samples as f64 * (1.0 + change.clamp(-0.9, 4.0) - if step > 3 { 0.001 } else { 0.0 });
+            samples = (next as u64).max(FEWEST_USEFUL_SAMPLES);
+        }
+        // Rounding gives up less than a percent, and takes off what the last step may still be over.
+        for _ in 0..8 {
+            samples = round_down(samples).max(FEWEST_USEFUL_SAMPLES);
+            let stages = shape.stages(samples)?;
+            let (evaluation, cost) = self.bill(shape.architecture, &stages, machine);
+            let within = cost.at_confidence(confidence).dollars() <= available
+                && cost.hours.quantile(confidence).0 <= deadline;
+            if within || samples == FEWEST_USEFUL_SAMPLES {
+                return Some((stages, evaluation, cost, bound));
+            }
+            samples = (samples as f64 * 0.995) as u64;
+        }
+        None
+    }
+
+    /// The bill, with as many evaluations as keep it reasonable.
+    pub(super) fn bill(
+        &self,
+        architecture: &Architecture,
+        stages: &[Stage],
+        machine: &Machine,
+    ) -> (Evaluation, Cost) {
+        let speed = machine.speed(self.calibration());
+        let rental = machine.rental();
+        let cost_with = |evaluation: &Evaluation| {
+            money::cost(architecture, stages, &speed, &rental, &self.options(evaluation))
+        };
+        let share = |cost: &Cost| {
+            let evaluating = cost.lines.iter().filter(|line| line.what == "evaluation");
+            let usd: f64 = evaluating.map(|line| line.usd.p50.dollars()).sum();
+            usd / cost.total.p50.dollars().max(f64::MIN_POSITIVE)
+        };
+        let mut evaluation = Evaluation::default();
+        let mut cost = cost_with(&evaluation);
+        for per_stage in EVALUATIONS_PER_STAGE {
+            if evaluation.per_stage != per_stage {
+                evaluation.per_stage = per_stage;
+                cost = cost_with(&evaluation);
+            }
+            if share(&cost) <= LARGEST_EVALUATION_SHARE {
+                break;
+            }
+        }
+        // Even the last one takes too much: evaluate on fewer pictures.
+        let large = share(&cost);
+        let images = self.evaluation_load(&evaluation).images;
+        if large > 2.0 * LARGEST_EVALUATION_SHARE && self.training.data.evaluation.is_some() && images > 100 {
+            let fewer = images as f64 * LARGEST_EVALUATION_SHARE / large;
+            evaluation.max_samples = Samples((fewer as u64).max(100));
+            cost = cost_with(&evaluation);
+        }
+        (evaluation, cost)
+    }
+
+    /// Puts a candidate together. `None` where a step does not fit into memory.
+    pub(super) fn candidate(
+        &self,
+        architecture: &'static Architecture,
+        stages: Vec<Stage>,
+        machine: Machine,
+        (evaluation, cost): (Evaluation, Cost),
+        bound: Bound,
+    ) -> Option<Candidate> {
+        let devices = machine.devices();
+        let accelerator = machine.offer.accelerator;
+        let memory = stages
+            .iter()
+            .map(|stage| {
+                let image = stage.image_tokens(architecture);
+                largest_microbatch(architecture, image, stage.text_tokens, accelerator, devices, stage.batch).ok()
+            })
+            .collect::<Option<Vec<_>>>()?;
+        let shapes: Vec<StageShape> = stages.iter().map(|stage| StageShape::of(stage, architecture)).collect();
+        let case = self.case(architecture, &shapes);
+        let mut prediction = self.law.predict(&case);
+        if !self.training.known {
+            // Published accuracies say how plans rank on other data, not how accurate they are there.
+            prediction.accuracy_percent = None;
+        }
+        let planned = stages
+            .into_iter()
+            .zip(&cost.stages)
+            .map(|(stage, costed)| PlannedStage {
+                image_tokens: stage.image_tokens(architecture),
+                stage,
+                time: costed.time,
+                usd: costed.usd,
+            })
+            .collect();
+        Some(Candidate {
+            architecture,
+            machine,
+            stages: planned,
+            evaluation,
+            memory,
+            prediction,
+            evidence: None,
+            extrapolation: Vec::new(),
+            cost,
+            bound,
+        })
+    }
+
+    /// Adds what only a plan that is shown needs: the nearest published run and what is extrapolated.
+    pub(super) fn with_evidence(&self, mut candidate: Candidate) -> Candidate {
+        let shapes = candidate.shapes();
+        let case = self.case(candidate.architecture, &shapes);
+        candidate.evidence = self.law.nearest(&case);
+        let outside = self.law.extrapolation(&case);
+        candidate.extrapolation = outside.into_iter().map(|outside| outside.message).collect();
+        candidate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::round_down;
+
+    #[test]
+    fn three_digits_are_kept() {
+        for (from, to) in [(13_721_403_392, 13_700_000_000), (16_000, 16_000), (999, 999), (7, 7), (123_456, 123_000)] {
+            assert_eq!(round_down(from), to);
+        }
+    }
+}

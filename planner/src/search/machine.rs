@@ -1,0 +1,347 @@
+//! Which machines a request can be carried out on, and what they cost per hour.
+
+use super::error::RequestError;
+use super::request::{HardwareRequest, StatedPrice};
+use crate::accelerator;
+use crate::calibration::Calibration;
+use crate::money::Rental;
+use crate::names::UnknownName;
+use crate::offer::{self, Offer, PriceBasis, THIS_MACHINE};
+use crate::source::Source;
+use crate::time;
+use crate::units::Usd;
+
+/// Machines per plan that are tried where the user leaves their number open.
+const MOST_NODES: u32 = 64;
+/// Only machines with so many accelerators and such links (GB/s, both directions) are put together unasked: they are
+/// sold with a network for it, single cards and market places are not.
+const JOINABLE_DEVICES: u32 = 8;
+const JOINABLE_LINK_GB_S: f64 = 300.0;
+/// Accelerators per machine tried for hardware that the user describes without a number.
+const STATED_COUNTS: [u32; 4] = [1, 2, 4, 8];
+
+/// One or several equal machines at a price.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    /// The offer.
+    pub offer: Offer,
+    /// Machines rented together.
+    pub nodes: u32,
+    /// Whether they are interruptible.
+    pub spot: bool,
+    /// Price of everything together per wall-clock hour.
+    pub usd_per_hour: Usd,
+}
+
+impl Machine {
+    /// One machine as the catalogue sells it, if it is sold that way.
+    fn listed(offer: &Offer, spot: bool) -> Option<Self> {
+        Some(Self { usd_per_hour: offer.price(spot)?, offer: offer.clone(), nodes: 1, spot })
+    }
+
+    /// One machine at the price that the user states for it.
+    fn stated(offer: Offer, usd_per_hour: Usd, spot: bool) -> Self {
+        Self { offer: offer.at_price(usd_per_hour), nodes: 1, spot, usd_per_hour }
+    }
+
+    /// Accelerators in all.
+    #[must_use]
+    pub fn devices(&self) -> u32 {
+        self.offer.count * self.nodes
+    }
+
+    /// The same machine, `nodes` of it.
+    pub(super) fn times(&self, nodes: u32) -> Self {
+        let one = self.usd_per_hour.micros() / i64::from(self.nodes.max(1));
+        Self { nodes, usd_per_hour: Usd::from_micros(one.saturating_mul(i64::from(nodes))), ..self.clone() }
+    }
+
+    /// Whether several of it can work together.
+    fn is_joinable(&self) -> bool {
+        self.offer.count >= JOINABLE_DEVICES
+            && self.offer.basis != PriceBasis::Market
+            && self.offer.accelerator.link_gb_s.is_some_and(|link| link >= JOINABLE_LINK_GB_S)
+    }
+
+    /// As the time model sees it.
+    pub(super) fn speed<'a>(&'a self, calibration: Option<&'a Calibration>) -> time::Machine<'a> {
+        time::Machine { calibration, ..time::Machine::of(&self.offer, self.nodes) }
+    }
+
+    /// As the cost model sees it.
+    pub(super) fn rental(&self) -> Rental {
+        Rental {
+            usd_per_hour: self.usd_per_hour,
+            machines: self.nodes,
+            spot: self.spot,
+            own: self.offer.is_this_machine(),
+            source: self.price_source(),
+        }
+    }
+
+    /// Where the price is from.
+    #[must_use]
+    pub fn price_source(&self) -> Source {
+        self.offer.price_source()
+    }
+
+    /// `8 x A100-80GB-SXM (lambda/gpu_8x_a100), 2 machines`: for a sentence.
+    #[must_use]
+    pub fn label(&self) -> String {
+        if self.offer.is_this_machine() {
+            return THIS_MACHINE.to_owned();
+        }
+        let name = format!("{} x {} ({}", self.devices(), self.offer.accelerator.name, self.offer.name());
+        let nodes = if self.nodes > 1 { format!(", {} machines", self.nodes) } else { String::new() };
+        let spot = if self.spot { ", spot" } else { "" };
+        format!("{name}{nodes}{spot})")
+    }
+}
+
+/// The machines that a request allows, and whether their number is open.
+#[derive(Clone, Debug)]
+pub(super) struct Machines {
+    /// Single machines, or the exact number that the user pinned.
+    pub(super) list: Vec<Machine>,
+    /// The number of machines may be raised to meet a deadline, up to [`MOST_NODES`].
+    pub(super) nodes_open: bool,
+}
+
+impl Machines {
+    /// Numbers of a machine to try, fewest first.
+    pub(super) fn node_counts(&self, machine: usize) -> impl Iterator<Item = u32> + use<> {
+        let last = if self.nodes_open && self.list[machine].is_joinable() { MOST_NODES } else { 1 };
+        std::iter::successors(Some(1u32), |nodes| Some(nodes * 2)).take_while(move |&nodes| nodes <= last)
+    }
+
+    pub(super) fn is_this_machine(&self) -> bool {
+        self.list.iter().all(|machine| machine.offer.is_this_machine())
+    }
+}
+
+fn unknown(field: &str, error: &UnknownName, all: &str) -> RequestError {
+    let hint = error.hint().unwrap_or_else(|| all.to_owned());
+    RequestError::new(field, &error.name, format!("no {} is called so", error.kind), hint)
+}
+
+/// Finds the machines.
+pub(super) fn resolve(request: &HardwareRequest) -> Result<Machines, RequestError> {
+    let gpu = request
+        .gpu
+        .as_deref()
+        .map(|name| {
+            accelerator::find(name).map_err(|error| unknown("--gpu", &error, "`shoestring prices list` names them"))
+        })
+        .transpose()?;
+    let wants_this = request.offer.as_deref().is_some_and(|name| name.trim() == THIS_MACHINE);
+    if wants_this || (request.offer.is_none() && gpu.is_some_and(|gpu| gpu.runtime == accelerator::Runtime::Cpu)) {
+        return this_machine(request);
+    }
+    let mut list: Vec<Machine> = match (&request.offer, gpu, request.price) {
+        // The user's own description of hardware.
+        (None, Some(gpu), Some(price)) if request.provider.is_none() => {
+            return described(gpu, price, request);
+        }
+        (None, None, Some(price)) if request.provider.is_none() => {
+            let hint = "say of what: --gpu NAME --gpus N, or --offer NAME";
+            return Err(RequestError::new("--price", price.amount(), "is the price of no machine", hint));
+        }
+        (Some(name), ..) => {
+            let list = "`shoestring prices list` names them";
+            let found = offer::find(name).map_err(|error| unknown("--offer", &error, list))?;
+            found.into_iter().filter_map(|offer| at_price(offer, request)).collect()
+        }
+        _ => offer::built_in()
+            .iter()
+            .filter(|offer| gpu.is_some() || offer.accelerator.runtime.is_supported())
+            .filter_map(|offer| at_price(offer, request))
+            .collect(),
+    };
+    if let Some(provider) = &request.provider {
+        let known: Vec<&str> = offer::built_in().iter().map(|offer| offer.provider.as_str()).collect();
+        if !known.iter().any(|name| name.eq_ignore_ascii_case(provider)) {
+            let error = UnknownName::new("provider", provider, known);
+            return Err(unknown("--provider", &error, "`shoestring prices list` names them"));
+        }
+        list.retain(|machine| machine.offer.provider.eq_ignore_ascii_case(provider));
+    }
+    if let Some(gpu) = gpu {
+        list.retain(|machine| machine.offer.accelerator.name == gpu.name);
+    }
+    let before_gpus = list.clone();
+    if let Some(gpus) = request.gpus {
+        let together = |machine: &&Machine| {
+            let named = request.offer.is_some() || machine.offer.count == gpus;
+            gpus.is_multiple_of(machine.offer.count) && (named || machine.is_joinable())
+        };
+        list = list
+            .iter()
+            .filter(together)
+            .map(|machine| machine.times(gpus / machine.offer.count))
+            .collect();
+    }
+    if list.is_empty() {
+        return Err(nothing_left(request, &before_gpus));
+    }
+    Ok(Machines { list: cheapest_of_each_kind(list), nodes_open: request.gpus.is_none() })
+}
+
+fn at_price(offer: &Offer, request: &HardwareRequest) -> Option<Machine> {
+    match request.price {
+        Some(StatedPrice::PerMachineHour(usd)) => Some(Machine::stated(offer.clone(), usd, request.spot)),
+        Some(StatedPrice::PerGpuHour(usd)) => {
+            Some(Machine::stated(offer.clone(), all_of(usd, offer.count), request.spot))
+        }
+        None => Machine::listed(offer, request.spot),
+    }
+}
+
+/// Price of `count` accelerators at a price for each.
+fn all_of(usd_per_device: Usd, count: u32) -> Usd {
+    Usd::from_micros(usd_per_device.micros().saturating_mul(i64::from(count)))
+}
+
+fn this_machine(request: &HardwareRequest) -> Result<Machines, RequestError> {
+    if let Some(gpus) = request.gpus.filter(|&gpus| gpus != 1) {
+        let hint = "this machine counts as one; leave --gpus out";
+        return Err(RequestError::new("--gpus", gpus, "this machine's CPU is one device", hint));
+    }
+    let price = request.price.map(StatedPrice::amount);
+    let offer = Offer::this_machine(price)
+        .map_err(|error| unknown("--offer", &error, "this build knows no CPU as an accelerator"))?;
+    Ok(Machines { list: Machine::listed(&offer, false).into_iter().collect(), nodes_open: false })
+}
+
+fn described(
+    gpu: &'static accelerator::Accelerator,
+    price: StatedPrice,
+    request: &HardwareRequest,
+) -> Result<Machines, RequestError> {
+    let list = match (price, request.gpus) {
+        (StatedPrice::PerMachineHour(usd), Some(gpus)) => vec![(gpus, usd)],
+        (StatedPrice::PerMachineHour(usd), None) => {
+            let problem = "is the price of a machine whose accelerators are not counted";
+            let hint = format!("add --gpus N, the number of {} in it", gpu.name);
+            return Err(RequestError::new("--price", usd, problem, hint));
+        }
+        (StatedPrice::PerGpuHour(usd), gpus) => {
+            let counts = gpus.map_or_else(|| STATED_COUNTS.to_vec(), |gpus| vec![gpus]);
+            counts.into_iter().map(|count| (count, all_of(usd, count))).collect()
+        }
+    };
+    let list = list
+        .into_iter()
+        .map(|(count, usd)| Machine::stated(Offer::stated(gpu, count, usd), usd, request.spot))
+        .collect();
+    Ok(Machines { list, nodes_open: false })
+}
+
+fn nothing_left(request: &HardwareRequest, before_gpus: &[Machine]) -> RequestError {
+    if let Some(gpus) = request.gpus
+        && !before_gpus.is_empty()
+    {
+        let mut counts: Vec<u32> = before_gpus.iter().map(|machine| machine.offer.count).collect();
+        counts.sort_unstable();
+        counts.dedup();
+        let counts: Vec<String> = counts.iter().map(u32::to_string).collect();
+        let hint = format!("machines on offer have {}; use a multiple of one of these", counts.join(", "));
+        return RequestError::new("--gpus", gpus, "no offer can be put together to that number", hint);
+    }
+    let asked: Vec<&str> =
+        [&request.offer, &request.gpu, &request.provider].into_iter().flatten().map(String::as_str).collect();
+    let sale = if request.spot { "spot" } else { "on demand" };
+    let hint = format!(
+        "{}state a price yourself with --price, or look at `shoestring prices list`",
+        if request.spot { "leave --spot out, " } else { "" }
+    );
+    let value = if asked.is_empty() { "any".to_owned() } else { asked.join(" ") };
+    RequestError::new("--offer", value, format!("nothing of this kind is sold {sale}"), hint)
+}
+
+/// Drops offers that another one beats: the same accelerators and as many CPUs (or an unknown number of both) for
+/// less. The first of equals stays, which keeps the catalogue's order.
+fn cheapest_of_each_kind(mut list: Vec<Machine>) -> Vec<Machine> {
+    list.sort_by(|a, b| a.usd_per_hour.cmp(&b.usd_per_hour));
+    let mut kept: Vec<Machine> = Vec::new();
+    for machine in list {
+        let beaten = kept.iter().any(|cheaper| {
+            cheaper.offer.accelerator.name == machine.offer.accelerator.name
+                && cheaper.offer.count == machine.offer.count
+                && cheaper.nodes == machine.nodes
+                && (cheaper.offer.vcpus >= machine.offer.vcpus || cheaper.offer.vcpus.is_none())
+        });
+        if !beaten {
+            kept.push(machine);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gpu(name: &str) -> HardwareRequest {
+        HardwareRequest { gpu: Some(name.to_owned()), ..HardwareRequest::default() }
+    }
+
+    #[test]
+    fn a_stated_price_describes_a_machine() {
+        let price = Some(StatedPrice::PerGpuHour(Usd::from_dollars(1.575)));
+        let machines = resolve(&HardwareRequest { price, gpus: Some(8), ..gpu("A100-80GB") }).expect("resolves");
+        assert_eq!(machines.list.len(), 1);
+        let machine = &machines.list[0];
+        assert_eq!((machine.devices(), machine.usd_per_hour), (8, Usd::from_dollars(12.6)));
+        assert_eq!(machine.price_source(), Source::Stated);
+
+        let price = Some(StatedPrice::PerMachineHour(Usd::from_dollars(12.6)));
+        let error = resolve(&HardwareRequest { price, ..gpu("A100-80GB") }).expect_err("of how many?");
+        assert!(error.hint.contains("--gpus"), "{error}");
+        let error = resolve(&HardwareRequest { price, ..HardwareRequest::default() }).expect_err("of what?");
+        assert_eq!(error.field, "--price");
+    }
+
+    #[test]
+    fn names_that_do_not_exist_get_the_nearest() {
+        let error = resolve(&gpu("H100-SMX9")).expect_err("no such");
+        assert!(error.field == "--gpu" && error.hint.contains("H100-SXM"), "{error:?}");
+        let request = HardwareRequest { offer: Some("p5.48xlage".into()), ..HardwareRequest::default() };
+        assert!(resolve(&request).expect_err("no such").hint.contains("p5.48xlarge"));
+        let request = HardwareRequest { provider: Some("lamda".into()), ..HardwareRequest::default() };
+        assert!(resolve(&request).expect_err("no such").hint.contains("lambda"));
+    }
+
+    #[test]
+    fn several_machines_make_up_the_number_asked_for() {
+        let machines = resolve(&HardwareRequest { gpus: Some(16), ..gpu("H100") }).expect("resolves");
+        assert!(machines.list.iter().all(|machine| machine.devices() == 16));
+        assert!(!machines.nodes_open);
+        let request = HardwareRequest { offer: Some("p5.48xlarge".into()), gpus: Some(12), ..Default::default() };
+        let error = resolve(&request).expect_err("12 is no multiple of 8");
+        assert!(error.field == "--gpus" && error.hint.contains('8'), "{error:?}");
+    }
+
+    #[test]
+    fn no_offer_is_beaten_by_another_of_its_kind() {
+        let machines = resolve(&HardwareRequest::default()).expect("resolves");
+        assert!(machines.list.len() > 10 && machines.nodes_open);
+        for (index, machine) in machines.list.iter().enumerate() {
+            assert!(machine.offer.accelerator.runtime.is_supported());
+            let kind = |other: &Machine| (other.offer.accelerator.name.clone(), other.offer.count);
+            for cheaper in &machines.list[..index] {
+                assert!(kind(cheaper) != kind(machine) || cheaper.offer.vcpus < machine.offer.vcpus);
+            }
+        }
+    }
+
+    #[test]
+    fn this_machine_has_a_price_in_any_case() {
+        let request = HardwareRequest { offer: Some("this-machine".into()), ..HardwareRequest::default() };
+        let machines = resolve(&request).expect("resolves");
+        assert!(machines.is_this_machine());
+        assert!(matches!(machines.list[0].price_source(), Source::Assumed { .. }));
+        let price = Some(StatedPrice::PerMachineHour(Usd::from_dollars(0.1)));
+        let machines = resolve(&HardwareRequest { price, ..request }).expect("resolves");
+        assert_eq!(machines.list[0].price_source(), Source::Stated);
+    }
+}

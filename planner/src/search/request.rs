@@ -1,0 +1,253 @@
+//! What the user asked for.
+
+use chrono::NaiveDate;
+
+use super::error::RequestError;
+use super::menu::MenuLimits;
+use super::schedule::FEWEST_USEFUL_SAMPLES;
+use crate::architecture::Architecture;
+use crate::calibration::Calibration;
+use crate::recipe::{Data, TextReduction};
+use crate::units::{Hours, Samples, Tokens, Usd};
+
+/// A price that the user states, with what it is the price of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatedPrice {
+    /// One accelerator for one hour.
+    PerGpuHour(Usd),
+    /// One whole machine, all its accelerators, for one hour.
+    PerMachineHour(Usd),
+}
+
+impl StatedPrice {
+    /// The amount, whatever it is the price of.
+    #[must_use]
+    pub fn amount(self) -> Usd {
+        match self {
+            Self::PerGpuHour(usd) | Self::PerMachineHour(usd) => usd,
+        }
+    }
+}
+
+/// Which hardware may be rented. Everything left out is searched over the catalogue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HardwareRequest {
+    /// An offer by name: `this-machine`, `provider/instance-type`, or an instance type.
+    pub offer: Option<String>,
+    /// An accelerator by name.
+    pub gpu: Option<String>,
+    /// A price that replaces the catalogue's.
+    pub price: Option<StatedPrice>,
+    /// Accelerators in all.
+    pub gpus: Option<u32>,
+    /// Rent spot (interruptible) machines instead of on-demand ones.
+    pub spot: bool,
+    /// Only this provider.
+    pub provider: Option<String>,
+}
+
+/// What there is to train on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DataRequest {
+    /// A published data set by name; the number of different pairs replaces the published one.
+    Named {
+        /// Name, as `dataset::find` knows it.
+        name: String,
+        /// Different image-caption pairs on hand.
+        unique_samples: Option<Samples>,
+    },
+    /// The user's own, from a recipe or `dataset.toml`.
+    Own(Data),
+}
+
+impl Default for DataRequest {
+    /// DataComp-1B, the data of the published run that `plan` is anchored on; shown as an assumption.
+    fn default() -> Self {
+        Self::Named { name: "DataComp-1B".to_owned(), unique_samples: None }
+    }
+}
+
+/// Parts of the pretraining stage that the user has decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fixed {
+    /// Side of the image in pixels.
+    pub image_size_px: Option<u32>,
+    /// Text tokens.
+    pub text_tokens: Option<Tokens>,
+}
+
+/// Everything the user has decided; what is left open is searched.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Budgets; the first is planned, each further one is a tier on top of the one before.
+    pub budgets: Vec<Usd>,
+    /// Hardware.
+    pub hardware: HardwareRequest,
+    /// Latest end, in wall-clock hours from the start.
+    pub deadline: Option<Hours>,
+    /// Data.
+    pub data: DataRequest,
+    /// Whether the user named the data; otherwise it is shown as an assumption.
+    pub data_stated: bool,
+    /// Samples seen in pretraining; left out, solved from the budget.
+    pub samples: Option<Samples>,
+    /// Samples seen in the fine-tuning stage at full size.
+    pub finetune_samples: Option<Samples>,
+    /// Image sizes that fine-tuning may use; none given: any.
+    pub finetune_sizes_px: Option<Vec<u32>>,
+    /// One architecture by name.
+    pub architecture: Option<String>,
+    /// Parts of the pretraining stage.
+    pub fixed: Fixed,
+    /// The plan's cost stays within the budget with at least this probability. The cap holds in any case: a
+    /// run that turns out dearer is re-planned and stopped in time, not continued on credit.
+    pub confidence: f64,
+    /// How captions may be shortened.
+    pub text_reductions: Vec<TextReduction>,
+    /// A measurement of the hardware, which replaces the prior on its speed.
+    pub calibration: Option<Calibration>,
+    /// The day that prices' age is counted from.
+    pub today: NaiveDate,
+    /// The command that asked, for the recipe's comments.
+    pub command: String,
+    /// Seed of the recipe.
+    pub seed: u64,
+    /// Name of the recipe; left out, made from the plan.
+    pub name: Option<String>,
+}
+
+impl Request {
+    /// At most this many budgets in one request.
+    pub const MOST_TIERS: usize = 8;
+
+    /// A request with a budget and nothing else decided.
+    #[must_use]
+    pub fn new(budget: Usd, today: NaiveDate) -> Self {
+        Self {
+            budgets: vec![budget],
+            hardware: HardwareRequest::default(),
+            deadline: None,
+            data: DataRequest::default(),
+            data_stated: false,
+            samples: None,
+            finetune_samples: None,
+            finetune_sizes_px: None,
+            architecture: None,
+            fixed: Fixed::default(),
+            confidence: 0.5,
+            text_reductions: vec![TextReduction::Truncate, TextReduction::Block, TextReduction::Syntax],
+            calibration: None,
+            today,
+            command: String::new(),
+            seed: 0,
+            name: None,
+        }
+    }
+
+    /// Checks what can be checked of the request alone: the first thing that cannot be, with advice.
+    pub fn check(&self) -> Result<(), RequestError> {
+        self.check_budgets()?;
+        if !(self.confidence > 0.0 && self.confidence < 1.0) {
+            let problem = "must be between 0 and 1, both excluded";
+            let hint = "0.5 plans on the median cost, 0.9 on a cost that nine plans in ten stay below";
+            return Err(RequestError::new("--confidence", self.confidence, problem, hint));
+        }
+        if let Some(deadline) = self.deadline
+            && !(deadline.0 > 0.0 && deadline.0.is_finite())
+        {
+            let hint = "state the time from start to end, such as 72h or 30d";
+            return Err(RequestError::new("--deadline", deadline.0, "must be more than zero", hint));
+        }
+        if let Some(price) = self.hardware.price
+            && price.amount() <= Usd::ZERO
+        {
+            let hint = "state what the machine is worth to you per hour; a cap needs a price to count with";
+            return Err(RequestError::new("--price", price.amount(), "must be more than zero", hint));
+        }
+        if self.hardware.gpus == Some(0) {
+            return Err(RequestError::new("--gpus", 0, "must be at least 1", "count the accelerators"));
+        }
+        for (field, samples) in [("--samples", self.samples), ("--finetune-samples", self.finetune_samples)] {
+            if let Some(samples) = samples
+                && samples.0 < FEWEST_USEFUL_SAMPLES
+            {
+                let problem = format!("is less than the fewest that train anything, {FEWEST_USEFUL_SAMPLES}");
+                return Err(RequestError::new(field, samples.0, problem, "leave it out to solve it from the budget"));
+            }
+        }
+        if self.text_reductions.is_empty() {
+            let hint = "allow at least truncate";
+            return Err(RequestError::new("--text-reduction", "none", "nothing is allowed", hint));
+        }
+        let unique = match &self.data {
+            DataRequest::Named { unique_samples, .. } => *unique_samples,
+            DataRequest::Own(data) => Some(data.unique_samples),
+        };
+        if unique == Some(Samples(0)) {
+            let hint = "count the different image-caption pairs";
+            return Err(RequestError::new("--unique-samples", 0, "must be at least 1", hint));
+        }
+        Ok(())
+    }
+
+    fn check_budgets(&self) -> Result<(), RequestError> {
+        let Some(&first) = self.budgets.first() else {
+            return Err(RequestError::new("--budget", "none", "is missing", "state it in dollars: --budget 10000"));
+        };
+        if self.budgets.len() > Self::MOST_TIERS {
+            let problem = format!("more than {} tiers", Self::MOST_TIERS);
+            return Err(RequestError::new("--budget", self.budgets.len(), problem, "ask for fewer at a time"));
+        }
+        for &budget in &self.budgets {
+            if budget < Usd::ZERO {
+                let hint = "a budget is what may be spent, in dollars";
+                return Err(RequestError::new("--budget", budget, "is negative", hint));
+            }
+            if budget == Usd::ZERO {
+                let hint = "nothing can be trained for nothing; this machine's price can be stated with --price";
+                return Err(RequestError::new("--budget", budget, "must be more than zero", hint));
+            }
+        }
+        let mut before = first;
+        for &budget in &self.budgets[1..] {
+            if budget <= before {
+                let problem = format!("is not more than the tier before it, {before}");
+                return Err(RequestError::new("--budget", budget, problem, "give tiers from small to large"));
+            }
+            before = budget;
+        }
+        Ok(())
+    }
+
+    /// Checks pinned sizes against an architecture that the user has pinned as well.
+    pub(super) fn check_fixed(&self, architecture: &Architecture) -> Result<(), RequestError> {
+        let patch = architecture.vision_cfg.patch_size;
+        let sizes = self.fixed.image_size_px.iter().chain(self.finetune_sizes_px.iter().flatten());
+        for &size in sizes {
+            if size == 0 || !size.is_multiple_of(patch) {
+                let below = (size / patch).max(1) * patch;
+                let problem = format!("is not a multiple of {}'s patch of {patch} px", architecture.name);
+                let hint = format!("{below} or {} would do", below + patch);
+                return Err(RequestError::new("--fixed image_size_px", size, problem, hint));
+            }
+        }
+        let context = architecture.text_cfg.context_length;
+        if let Some(tokens) = self.fixed.text_tokens
+            && (tokens.0 < 2 || tokens.0 > context)
+        {
+            let problem = format!("is out of {}'s range", architecture.name);
+            let hint = format!("use 2 (start and end marker) to {context}");
+            return Err(RequestError::new("--fixed text_tokens", tokens, problem, hint));
+        }
+        Ok(())
+    }
+
+    pub(super) fn limits(&self) -> MenuLimits {
+        MenuLimits {
+            image_size_px: self.fixed.image_size_px,
+            text_tokens: self.fixed.text_tokens,
+            finetune_samples: self.finetune_samples,
+            finetune_sizes_px: self.finetune_sizes_px.clone(),
+        }
+    }
+}
