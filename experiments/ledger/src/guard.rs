@@ -225,10 +225,13 @@ impl BudgetGuard {
         self.clock.elapsed().saturating_sub(self.charged_until).as_secs_f64()
     }
 
-    /// What would be spent if everything were settled now: by the clock, not by the reserve.
+    /// What is used so far by the clock, not by the reserve: settled, and the time since, rounded down so that
+    /// it is never more than the next settlement makes of it.
     #[must_use]
     pub fn spent_by_the_clock(&self) -> Usd {
-        (self.account().settled() + self.cost_of_seconds(self.uncharged_seconds())).min(self.account().cap())
+        let hours = Hours::from_seconds(self.uncharged_seconds());
+        let since = Usd::from_micros((self.terms.usd_per_hour.micros() as f64 * hours.0) as i64);
+        (self.account().settled() + since).min(self.account().cap())
     }
 
     /// Seconds until `quantum` has used up its reserve; negative beyond it.
@@ -304,7 +307,9 @@ mod tests {
             BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
         assert!(told.is_empty());
         let quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(80)).expect("fits");
-        clock.advance(Duration::from_secs(5));
+        clock.advance(Duration::from_millis(4500));
+        assert_eq!(guard.spent_by_the_clock(), usd(6));
+        clock.advance(Duration::from_millis(500));
         assert!((guard.seconds_left(&quantum) - 13.0).abs() < 1e-9);
         assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(7));
         clock.advance(Duration::from_secs(1));

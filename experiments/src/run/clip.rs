@@ -282,7 +282,7 @@ mod tests {
         let stage = Stage { image_size_px: 224, text_tokens: Tokens(8), ..stage.clone() };
         assert_eq!(microbatch(&large, &stage), 1);
         let stage = Stage { image_size_px: 70, ..stage };
-        assert_eq!(microbatch(&large, &stage), 23);
+        assert_eq!(microbatch(&large, &stage), 24);
     }
 
     #[test]

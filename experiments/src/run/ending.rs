@@ -4,9 +4,10 @@ use shoestring_ledger::{Account, Kind, Row};
 use shoestring_planner::units::Usd;
 
 use super::checkpoint;
-use super::course::{Course, EvaluationEnd, Halt, total_steps};
+use super::course::{Course, Halt, total_steps};
 use super::directory::RunDirectory;
 use super::error::RunError;
+use super::evaluate::EvaluationEnd;
 use super::start::{Outcome, Summary};
 use crate::records::{EvaluationLine, read_lines};
 use shoestring_planner::recipe::Recipe;

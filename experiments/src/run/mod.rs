@@ -23,6 +23,7 @@ mod course;
 mod directory;
 pub(crate) mod ending;
 mod error;
+mod evaluate;
 mod executor;
 pub(crate) mod forecast;
 mod lock;
