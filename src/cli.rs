@@ -371,8 +371,8 @@ fn parse_budget(text: &str) -> Result<Usd, String> {
 }
 
 fn parse_duration(text: &str) -> Result<Hours, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error} (write 36h, 30d or 90m)"))?;
+    let duration =
+        humantime::parse_duration(text).map_err(|error| format!("{error} (write 36h, 30d or 90m)"))?;
     if duration.is_zero() {
         return Err("a deadline of zero leaves no time".into());
     }

@@ -18,6 +18,9 @@ use crate::output::{Printer, complain};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // candle's worker threads spin while they wait; where cores are few they take time from each other.
+    // SAFETY: no other thread runs yet, so nothing reads the environment at the same time.
+    unsafe { std::env::set_var("CANDLE_BARRIER_POOL_SPIN_LIMIT", "1") };
     let cli = Cli::parse();
     let printer = Printer { quiet: cli.quiet };
     match commands::dispatch(cli, printer) {

@@ -53,6 +53,5 @@ pub(crate) fn complain(text: &str) {
 
 /// Writes a whole file or none: temporary name in the same folder, sync, rename.
 pub(crate) fn write_file(path: &Path, contents: &[u8]) -> Result<(), Failure> {
-    shoestring_durable::write_file(path, contents)
-        .map_err(|error| Failure::new(Exit::Failure, error))
+    shoestring_durable::write_file(path, contents).map_err(|error| Failure::new(Exit::Failure, error))
 }

@@ -83,7 +83,8 @@ impl Observer for RunProgress {
         );
         if !self.printer.bars() && self.last_line.elapsed() >= HEARTBEAT {
             self.last_line = Instant::now();
-            self.printer.note(&format!("{} step {}/{}: {facts}", self.stage, step.stage_step, step.stage_steps));
+            self.printer
+                .note(&format!("{} step {}/{}: {facts}", self.stage, step.stage_step, step.stage_steps));
         }
         self.bar.set_prefix(facts);
     }

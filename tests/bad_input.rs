@@ -38,9 +38,21 @@ fn budgets_that_buy_nothing() {
 fn unknown_names_give_the_nearest() {
     let sandbox = Sandbox::new();
     refused(&sandbox.run(&["plan", "--budget", "100", "--gpu", "H1000"]), 2, &["H1000", "hint:", "H100"]);
-    refused(&sandbox.run(&["plan", "--budget", "100", "--arch", "ViT-H-15"]), 2, &["ViT-H-15", "hint:", "ViT-H-14"]);
-    refused(&sandbox.run(&["plan", "--budget", "100", "--data", "DataComp-2B"]), 2, &["DataComp-2B", "hint:", "DataComp-1B"]);
-    refused(&sandbox.run(&["plan", "--budget", "100", "--offer", "aws/p5.48xlargee"]), 2, &["p5.48xlargee", "hint:", "p5.48xlarge"]);
+    refused(
+        &sandbox.run(&["plan", "--budget", "100", "--arch", "ViT-H-15"]),
+        2,
+        &["ViT-H-15", "hint:", "ViT-H-14"],
+    );
+    refused(
+        &sandbox.run(&["plan", "--budget", "100", "--data", "DataComp-2B"]),
+        2,
+        &["DataComp-2B", "hint:", "DataComp-1B"],
+    );
+    refused(
+        &sandbox.run(&["plan", "--budget", "100", "--offer", "aws/p5.48xlargee"]),
+        2,
+        &["p5.48xlargee", "hint:", "p5.48xlarge"],
+    );
 }
 
 #[test]
@@ -48,7 +60,12 @@ fn recipes_that_cannot_be_read() {
     let sandbox = Sandbox::new();
     refused(&sandbox.run(&["run", "none.toml"]), 1, &["none.toml", "hint:"]);
     for (name, from, to, words) in [
-        ("field", "text_tokens = 8", "text_token = 8", &["field.toml:", "unknown field `text_token`", "`text_tokens`"][..]),
+        (
+            "field",
+            "text_tokens = 8",
+            "text_token = 8",
+            &["field.toml:", "unknown field `text_token`", "`text_tokens`"][..],
+        ),
         ("newer", "version = 1", "version = 2", &["version = 2", "hint: update"]),
         ("zero", "cap_usd = 1.0", "cap_usd = 0.0", &["budget.cap_usd", "more than zero"]),
         ("odd", "image_size_px = 16", "image_size_px = 17", &["stage[0].image_size_px = 17", "16 or 24"]),
@@ -65,8 +82,19 @@ fn recipes_that_cannot_be_read() {
 /// The small recipe on webdataset shards that `data synth` wrote into `set`.
 fn on_shards(sandbox: &Sandbox) -> String {
     sandbox.ok(&[
-        "data", "synth", "--out", "set", "--samples", "256", "--eval-samples", "48", "--image-size", "32",
-        "--shards", "2", "--quiet",
+        "data",
+        "synth",
+        "--out",
+        "set",
+        "--samples",
+        "256",
+        "--eval-samples",
+        "48",
+        "--image-size",
+        "32",
+        "--shards",
+        "2",
+        "--quiet",
     ]);
     let manifest = fs::read_to_string(sandbox.path("set/dataset.toml")).expect("manifest");
     let shard = manifest.lines().find(|line| line.contains(".tar")).expect("shards").to_owned();
@@ -108,7 +136,11 @@ fn a_directory_of_another_recipe_is_refused_with_the_difference() {
     sandbox.write("b.toml", SMALL.replace("learning_rate = 0.001", "learning_rate = 0.002"));
     sandbox.ok(&["run", "a.toml", "--dir", "run", "--quiet"]);
     let before = fs::read(sandbox.path("run/ledger.jsonl")).expect("ledger");
-    refused(&sandbox.run(&["run", "b.toml", "--dir", "run"]), 2, &["stage[0].learning_rate", "0.002", "hint:"]);
+    refused(
+        &sandbox.run(&["run", "b.toml", "--dir", "run"]),
+        2,
+        &["stage[0].learning_rate", "0.002", "hint:"],
+    );
     assert_eq!(before, fs::read(sandbox.path("run/ledger.jsonl")).expect("ledger"), "nothing is lost");
 }
 
@@ -116,7 +148,11 @@ fn a_directory_of_another_recipe_is_refused_with_the_difference() {
 fn another_recipe_at_out_is_not_overwritten() {
     let sandbox = Sandbox::new();
     sandbox.write("recipe.toml", "mine");
-    refused(&sandbox.run(&["plan", "--budget", "10000", "--out", "recipe.toml"]), 1, &["recipe.toml", "--force"]);
+    refused(
+        &sandbox.run(&["plan", "--budget", "10000", "--out", "recipe.toml"]),
+        1,
+        &["recipe.toml", "--force"],
+    );
     assert_eq!(fs::read_to_string(sandbox.path("recipe.toml")).expect("file"), "mine");
     sandbox.ok(&["plan", "--budget", "10000", "--out", "recipe.toml", "--force"]);
     sandbox.ok(&["plan", "--budget", "10000", "--out", "recipe.toml"]);
@@ -147,8 +183,7 @@ fn a_full_disk_stops_the_run_cleanly_and_room_lets_it_go_on() {
         .stdin(Stdio::null())
         .output()
         .expect("unshare (util-linux) starts");
-    let (stdout, stderr) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!stderr.contains("unshare:"), "this machine allows no mount namespace: {stderr}");
     assert!(stderr.contains("disk is full"), "{stdout}\n{stderr}");
     assert!(stdout.contains("codes 1 0 0"), "{stdout}\n{stderr}");

@@ -133,7 +133,8 @@ fn ctrl_c_checkpoints_and_the_same_command_resumes() {
     signal(&child, "-INT");
     let status = child.wait().expect("ends");
     assert_eq!(status.code(), Some(75), "interrupted, resumable");
-    let state = fs::read_to_string(newest_checkpoint(&sandbox.path("run")).join("state.json")).expect("state");
+    let state =
+        fs::read_to_string(newest_checkpoint(&sandbox.path("run")).join("state.json")).expect("state");
     let step = serde_json::from_str::<Value>(&state).expect("JSON")["step"].as_u64().expect("step");
     assert!(step > 0, "the checkpoint holds work");
     let said = sandbox.run(&["status", "run", "--format", "json"]);

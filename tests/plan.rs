@@ -5,7 +5,14 @@ use std::fs;
 use crate::harness::Sandbox;
 
 const PAPER: [&str; 9] = [
-    "--offer", "clipa-v2-paper", "--data", "DataComp-1B", "--samples", "12.8B", "--finetune-samples", "512M",
+    "--offer",
+    "clipa-v2-paper",
+    "--data",
+    "DataComp-1B",
+    "--samples",
+    "12.8B",
+    "--finetune-samples",
+    "512M",
     "--finetune-sizes=224",
 ];
 
@@ -34,7 +41,12 @@ fn the_recipe_is_the_same_by_out_and_by_format_and_reads_back() {
     assert!(shown.stdout.starts_with("# "), "a recipe begins with what it costs");
     sandbox.ok(&["plan", "--budget", "10000", "--out", "recipe.toml"]);
     let written = fs::read_to_string(sandbox.path("recipe.toml")).expect("recipe");
-    let recipe = |text: &str| text.lines().filter(|line| !line.starts_with("# ") && !line.starts_with("command")).map(String::from).collect::<Vec<_>>();
+    let recipe = |text: &str| {
+        text.lines()
+            .filter(|line| !line.starts_with("# ") && !line.starts_with("command"))
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(recipe(&shown.stdout), recipe(&written));
     let run = sandbox.run(&["run", "recipe.toml"]);
     assert_eq!(run.code, 2, "{}", run.snapshot());
@@ -46,7 +58,11 @@ fn text_is_for_people_and_says_where_numbers_are_from() {
     let sandbox = Sandbox::new();
     let said = sandbox.ok(&["plan", "--budget", "10000", "--budget", "14000"]);
     for word in ["USD", "80 %", "catalogue", "tied", "binds", "runner"] {
-        assert!(said.stdout.to_lowercase().contains(&word.to_lowercase()), "no `{word}` in\n{}", said.snapshot());
+        assert!(
+            said.stdout.to_lowercase().contains(&word.to_lowercase()),
+            "no `{word}` in\n{}",
+            said.snapshot()
+        );
     }
     let longest = said.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     assert!(longest <= 120, "{longest} columns");

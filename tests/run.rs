@@ -77,8 +77,18 @@ fn the_cap_stops_a_run_with_a_checkpoint_an_evaluation_and_its_own_exit_code() {
 fn shards_from_data_synth_train_like_any_webdataset() {
     let sandbox = Sandbox::new();
     let synth = &[
-        "data", "synth", "--out", "set", "--samples", "192", "--eval-samples", "48", "--image-size", "32",
-        "--shards", "2",
+        "data",
+        "synth",
+        "--out",
+        "set",
+        "--samples",
+        "192",
+        "--eval-samples",
+        "48",
+        "--image-size",
+        "32",
+        "--shards",
+        "2",
     ];
     sandbox.ok(synth);
     let bytes = |name: &str| fs::read(sandbox.path(name)).expect("file");
@@ -88,8 +98,19 @@ fn shards_from_data_synth_train_like_any_webdataset() {
 
     sandbox.ok(&["calibrate", "--seconds", "1", "--out", "machine.toml"]);
     let plan = sandbox.ok(&[
-        "plan", "--budget", "0.01", "--offer", "this-machine", "--price", "0.60", "--calibration", "machine.toml",
-        "--data", "set", "--out", "recipe.toml",
+        "plan",
+        "--budget",
+        "0.01",
+        "--offer",
+        "this-machine",
+        "--price",
+        "0.60",
+        "--calibration",
+        "machine.toml",
+        "--data",
+        "set",
+        "--out",
+        "recipe.toml",
     ]);
     assert!(plan.stdout.contains("this-machine"), "{}", plan.snapshot());
     let checked = sandbox.ok(&["run", "recipe.toml", "--dry-run"]);

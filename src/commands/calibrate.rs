@@ -22,7 +22,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, printer: Printer) -> Result<Exit, 
         Failure::new(Exit::Failure, error).hint(hint)
     })?;
     bar.finish_and_clear();
-    write_file(&args.out, toml::to_string_pretty(&calibration)?.as_bytes())?;
+    write_file(&args.out, calibration.write()?.as_bytes())?;
     match args.format {
         Format::Text => printer.data(&text(args, &calibration))?,
         Format::Json => {

@@ -29,8 +29,19 @@ pub(crate) fn demo(args: &DemoArgs, printer: Printer) -> Result<Exit, Failure> {
     }
     tour.say(&format!("The best plan for {budget} USD here, at {price} USD per hour."))?;
     tour.step(&[
-        "plan", "--budget", &budget, "--offer", "this-machine", "--price", &price, "--calibration", &machine,
-        "--data", &data, "--out", &recipe,
+        "plan",
+        "--budget",
+        &budget,
+        "--offer",
+        "this-machine",
+        "--price",
+        &price,
+        "--calibration",
+        &machine,
+        "--data",
+        &data,
+        "--out",
+        &recipe,
     ])?;
     tour.say("Carry it out: short tokens first, full tokens last, never over the cap.")?;
     tour.step(&["run", &recipe, "--dir", &run])?;
@@ -60,7 +71,11 @@ impl Tour {
             Exit::Success | Exit::CapReached => Ok(()),
             exit => Err(Failure::new(
                 exit,
-                anyhow::anyhow!("the tour stopped at `shoestring {}` (exit code {})", words.join(" "), exit as u8),
+                anyhow::anyhow!(
+                    "the tour stopped at `shoestring {}` (exit code {})",
+                    words.join(" "),
+                    exit as u8
+                ),
             )
             .hint("`shoestring demo` goes on where it stopped".to_owned())),
         }

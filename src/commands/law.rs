@@ -68,7 +68,11 @@ fn text(args: &LawArgs, chosen: &[&Architecture]) -> String {
         let full = inverse::full_image_tokens(row.architecture);
         let _ = writeln!(out, "   {shortest} of {full} image tokens");
     }
-    let _ = writeln!(out, "\nThe same for captions, by reduction (table 12), and the shortest for {} points:\n", args.drop);
+    let _ = writeln!(
+        out,
+        "\nThe same for captions, by reduction (table 12), and the shortest for {} points:\n",
+        args.drop
+    );
     for (name, reduction) in TEXT_REDUCTIONS {
         let columns = TEXT_COLUMNS.map(Tokens);
         let _ = write!(out, "{name:<22} {:>8}", "");
@@ -82,7 +86,8 @@ fn text(args: &LawArgs, chosen: &[&Architecture]) -> String {
                 let _ = write!(out, " {:>6}", drop.map_or("-".to_owned(), |points| format!("{points:.1}")));
             }
             let shortest = inverse::shortest_text_tokens(row.architecture, args.drop, reduction);
-            let _ = writeln!(out, "   {shortest} of {} text tokens", inverse::full_text_tokens(row.architecture));
+            let _ =
+                writeln!(out, "   {shortest} of {} text tokens", inverse::full_text_tokens(row.architecture));
         }
     }
     out

@@ -70,7 +70,8 @@ fn text(contents: &Contents, with_rows: bool) -> String {
     let _ = writeln!(out, "{:<16} {:<12} {:>12} {:>12}", "left of cap", "", "", account.left());
     let _ = writeln!(out, "{:<16} {:<12} {:>12} {:>12}", "cap", "", "", account.cap());
     if with_rows {
-        let _ = writeln!(out, "\n{:>5}  {:<24} {:<8} {:>6} {:>10}  stage", "seq", "time", "kind", "step", "USD");
+        let _ =
+            writeln!(out, "\n{:>5}  {:<24} {:<8} {:>6} {:>10}  stage", "seq", "time", "kind", "step", "USD");
         for row in &contents.rows {
             let _ = writeln!(out, "{}", line(row).trim_end());
         }
@@ -89,7 +90,10 @@ fn line(row: &Row) -> String {
         Kind::Open | Kind::Reserve | Kind::Settle => row.amount.to_string(),
     };
     let (time, stage, purpose) = (row.time.format("%Y-%m-%dT%H:%M:%S%.3fZ"), &row.stage, row.purpose.name());
-    format!("{:>5}  {time:<24} {kind:<8} {:>6} {amount:>10}  {stage} {purpose} {}", row.seq, row.step, row.note)
+    format!(
+        "{:>5}  {time:<24} {kind:<8} {:>6} {amount:>10}  {stage} {purpose} {}",
+        row.seq, row.step, row.note
+    )
 }
 
 fn object(contents: &Contents, with_rows: bool) -> Result<serde_json::Value, Failure> {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use shoestring_planner::published;
 use shoestring_planner::units::Usd;
-use shoestring_reports::{Inputs, PublishedPoint, Report, SourceNote};
+use shoestring_reports::{Inputs, Note, PublishedPoint, Report, SourceNote};
 
 use super::plan::frontier;
 use crate::cli::{Format, ReportArgs};
@@ -25,20 +25,24 @@ pub(crate) fn report(args: &ReportArgs, printer: Printer) -> Result<Exit, Failur
         let hint = error.hint();
         Failure::new(Exit::Failure, error).hint(hint)
     };
-    let built = Report::build(inputs).map_err(failed)?;
+    let built = Report::build(&inputs).map_err(failed)?;
     for note in &built.notes {
-        printer.note(&format!("note: {note}"));
+        printer.note(&format!("note: {}", words(note)));
     }
-    let files = built.files.write(&args.out).map_err(failed)?;
-    let page = args.out.join("index.html");
+    let page = built.write(&args.out).map_err(failed)?;
     match args.format {
-        Format::Text => printer.data(&format!("{} files written\n{}", files.len(), page.display()))?,
+        Format::Text => printer.data(&format!("{} files written\n{}", built.files.len(), page.display()))?,
         Format::Json => printer.json(&json!({
-            "schema": "shoestring.report", "version": 1, "page": page, "files": files,
-            "notes": built.notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "schema": "shoestring.report", "version": 1, "page": page,
+            "files": built.files.iter().map(|file| &file.path).collect::<Vec<_>>(),
+            "notes": built.notes.iter().map(words).collect::<Vec<_>>(),
         }))?,
     }
-    Ok(if built.notes.is_empty() { Exit::Success } else { Exit::Partial })
+    Ok(if built.is_partial() { Exit::Partial } else { Exit::Success })
+}
+
+fn words(note: &Note) -> String {
+    note.run.as_ref().map_or_else(|| note.text.clone(), |run| format!("{run}: {}", note.text))
 }
 
 /// Published runs whose authors say what they cost.

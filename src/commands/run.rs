@@ -116,17 +116,21 @@ fn summary(recipe: &Recipe, outcome: &Outcome) -> String {
     if let Some(planned) = &recipe.planned {
         let _ = writeln!(out, "  planned     {} USD ({})", planned.cost_usd, planned.hours);
     }
-    let _ = writeln!(out, "  trained     {} of {} steps, {} samples", facts.step, facts.steps, facts.samples_seen);
+    let _ = writeln!(
+        out,
+        "  trained     {} of {} steps, {} samples",
+        facts.step, facts.steps, facts.samples_seen
+    );
     if let Some(line) = &facts.evaluation {
         let chance = 100.0 / line.classes as f64;
         let top1 = 100.0 * line.metrics.acc1;
         let _ = writeln!(
             out,
-            "  zero-shot   top-1 {top1:.1} % on {} classes of {} ({:.1} times chance, {chance:.2} %), top-5 {:.1} %",
+            "  zero-shot   top-1 {top1:.1} % on {} classes of {} ({:.1} times chance, {chance:.2} %){}",
             line.classes,
             line.dataset,
             top1 / chance,
-            100.0 * line.metrics.acc5
+            line.metrics.acc5.map_or(String::new(), |top5| format!(", top-5 {:.1} %", 100.0 * top5))
         );
     }
     if let Some(checkpoint) = &facts.checkpoint {

@@ -73,7 +73,8 @@ fn text(runs: &[Status]) -> String {
             run.step,
             run.steps
         );
-        let reserved = if run.reserved.micros() > 0 { format!(", {} reserved", run.reserved) } else { String::new() };
+        let reserved =
+            if run.reserved.micros() > 0 { format!(", {} reserved", run.reserved) } else { String::new() };
         let _ = writeln!(out, "  money       {} of {} USD spent{reserved}", run.spent, run.cap);
         if !matches!(run.state, RunState::Finished | RunState::CapReached)
             && let (Some(forecast), Some(seconds)) = (run.forecast, run.seconds_left)

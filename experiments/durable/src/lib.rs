@@ -64,7 +64,8 @@ impl WholeFile {
     pub fn commit(mut self) -> Result<(), WriteError> {
         let Some(writer) = self.writer.take() else { return Ok(()) };
         let finish = || -> Result<(), WriteError> {
-            let file = writer.into_inner().map_err(|error| failed(&self.path, "write")(error.into_error()))?;
+            let file =
+                writer.into_inner().map_err(|error| failed(&self.path, "write")(error.into_error()))?;
             file.sync_all().map_err(failed(&self.path, "sync"))?;
             drop(file);
             fs::rename(&self.temporary, &self.path).map_err(failed(&self.path, "rename"))?;

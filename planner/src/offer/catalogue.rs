@@ -182,9 +182,14 @@ pub fn rejected() -> &'static [RejectedOffer] {
 /// Every offer that `name` can mean: a full name (`provider/instance_type/region`), `provider/instance_type`, a
 /// provider or an instance type; references too. At least one.
 pub fn find(name: &str) -> Result<Vec<&'static Offer>, UnknownName> {
+    find_among(name, built_in())
+}
+
+/// [`find`] among the offers of another price table.
+pub fn find_among<'a>(name: &str, today: &'a [Offer]) -> Result<Vec<&'a Offer>, UnknownName> {
     let wanted = folded(name);
-    let all = || built_in().iter().chain(references());
-    let matching = |names: fn(&Offer) -> Vec<String>| -> Vec<&'static Offer> {
+    let all = || today.iter().chain(references());
+    let matching = |names: fn(&Offer) -> Vec<String>| -> Vec<&'a Offer> {
         all().filter(|offer| names(offer).iter().any(|known| folded(known) == wanted)).collect()
     };
     let full = matching(|offer| vec![offer.name()]);

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::catalogue::{
-    PriceTable, Rejected, RejectedOffer, built_in, find, find_named, references, rejected,
+    PriceTable, Rejected, RejectedOffer, built_in, find, find_among, find_named, references, rejected,
 };
 use crate::accelerator::Accelerator;
 use crate::names::UnknownName;

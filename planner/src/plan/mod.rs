@@ -181,7 +181,7 @@ pub(crate) fn money(usd: Usd) -> String {
     } else {
         // Three digits of an amount below a dollar.
         let micros = usd.micros();
-        let unit = 10i64.pow(u32::try_from(micros.ilog10()).unwrap_or(0).saturating_sub(2));
+        let unit = 10i64.pow(micros.ilog10().saturating_sub(2));
         Usd::from_micros((micros + unit / 2) / unit * unit).to_string()
     }
 }

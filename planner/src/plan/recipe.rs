@@ -88,7 +88,9 @@ fn header(request: &Request, candidate: &Candidate, cap: Usd) -> Vec<String> {
         ),
         None => "Expect:   no accuracy is claimed on these data; the plan is the best by rank".to_owned(),
     });
-    if let Some(evidence) = candidate.evidence.as_ref().filter(|_| candidate.prediction.accuracy_percent.is_some()) {
+    if let Some(evidence) =
+        candidate.evidence.as_ref().filter(|_| candidate.prediction.accuracy_percent.is_some())
+    {
         lines.push(format!("Evidence: {}", evidence_words(evidence)));
     }
     if !request.command.is_empty() {

@@ -16,14 +16,17 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Lines indented by two; the first column is text, the others are aligned to the right.
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// Lines indented by two; the first column is text, the others are aligned to the right. Columns are two spaces
+    /// apart, or one where they would not fit into `most` otherwise.
+    pub(super) fn lines(&self, most: usize) -> Vec<String> {
         let widths: Vec<usize> = (0..self.head.len())
             .map(|column| {
                 let cells = self.rows.iter().map(|row| row[column].chars().count());
                 cells.chain([self.head[column].chars().count()]).max().unwrap_or(0)
             })
             .collect();
+        let wide = widths.iter().sum::<usize>() + 2 * widths.len() <= most;
+        let gap = if wide { "  " } else { " " };
         let line = |cells: &[String]| {
             let mut out = String::from(" ");
             for (column, cell) in cells.iter().enumerate() {
@@ -31,7 +34,7 @@ impl Table {
                 if column == 0 {
                     out.push_str(&format!(" {cell:<width$}"));
                 } else {
-                    out.push_str(&format!("  {cell:>width$}"));
+                    out.push_str(&format!("{gap}{cell:>width$}"));
                 }
             }
             out.trim_end().to_owned()
@@ -41,10 +44,15 @@ impl Table {
     }
 }
 
-/// `text` broken at spaces into lines of at most `width` characters, the first after `first`, the others after
-/// as many spaces.
+/// [`wrapped_under`] the start of the text.
 pub(super) fn wrapped(first: &str, text: &str, width: usize) -> Vec<String> {
-    let indent = " ".repeat(first.chars().count());
+    wrapped_under(first, first.chars().count(), text, width)
+}
+
+/// `text` broken at spaces into lines of at most `width` characters, the first after `first`, the others after
+/// `indent` spaces.
+pub(super) fn wrapped_under(first: &str, indent: usize, text: &str, width: usize) -> Vec<String> {
+    let indent = " ".repeat(indent);
     let mut lines = Vec::new();
     let mut line = first.to_owned();
     let mut empty = true;
@@ -73,7 +81,8 @@ mod tests {
         let mut table = Table::new(&["stage", "usd"]);
         table.row(vec!["pretrain".into(), "6,400.00".into()]);
         table.row(vec!["ft".into(), "9.00".into()]);
-        assert_eq!(table.lines(), ["  stage          usd", "  pretrain  6,400.00", "  ft            9.00"]);
+        assert_eq!(table.lines(20), ["  stage          usd", "  pretrain  6,400.00", "  ft            9.00"]);
+        assert_eq!(table.lines(19), ["  stage         usd", "  pretrain 6,400.00", "  ft           9.00"]);
     }
 
     #[test]

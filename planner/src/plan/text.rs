@@ -1,9 +1,9 @@
 //! The plan for people: plain text of at most 100 columns.
 
-use super::table::{Table, wrapped};
+use super::table::{Table, wrapped, wrapped_under};
 use super::{Plan, Tier, TierPlan, evidence_words, money};
 use crate::search::Candidate;
-use crate::units::grouped;
+use crate::units::{Hours, Usd, grouped};
 
 /// Longest line.
 const COLUMNS: usize = 100;
@@ -53,7 +53,7 @@ impl Plan {
         section(&mut out, "To know", self.remarks.iter().map(String::as_str));
         out.push("Where the numbers are from:".to_owned());
         for note in &self.sources {
-            let first = format!("  {:<14} {:<15} ", note.what, note.value);
+            let first = format!("  {:<13}  {:<17}  ", note.what, note.value);
             out.extend(wrapped(&first, &note.source, COLUMNS));
         }
         out.push(String::new());
@@ -90,7 +90,8 @@ impl Plan {
         }
         out.push("Published recipes on this hardware:".to_owned());
         for row in &self.published {
-            let reported = row.reported_cost.map_or_else(String::new, |cost| format!(" for {} USD", money(cost)));
+            let reported =
+                row.reported_cost.map_or_else(String::new, |cost| format!(" for {} USD", money(cost)));
             let words = format!(
                 "{} ({}): {} USD, {} by the law; published {:.1} %{reported}",
                 row.candidate.label(),
@@ -109,10 +110,7 @@ fn section<'a>(out: &mut Vec<String>, title: &str, items: impl IntoIterator<Item
     let items: Vec<&str> = items.into_iter().collect();
     match items.as_slice() {
         [] => return,
-        [one] => out.extend(wrapped(&format!("{title}: "), one, COLUMNS).into_iter().enumerate().map(|(index, line)| {
-            // Under the title, not under its end.
-            if index == 0 { line } else { format!("  {}", line.trim_start()) }
-        })),
+        [one] => out.extend(wrapped_under(&format!("{title}: "), 2, one, COLUMNS)),
         several => {
             out.push(format!("{title}:"));
             for item in several {
@@ -134,15 +132,19 @@ fn accuracy_or_rank(candidate: &Candidate) -> String {
 fn stage_table(candidate: &Candidate) -> Vec<String> {
     let devices = f64::from(candidate.machine.devices());
     let total = candidate.cost.total.p50;
-    let share = |usd: crate::units::Usd| format!("{:.1} %", 100.0 * usd.dollars() / total.dollars().max(1e-12));
-    let time = |hours: f64| {
-        if hours >= 100.0 { grouped(hours.round() as u64) } else { format!("{hours:.3}") }
+    let share = |usd: Usd| format!("{:.1} %", 100.0 * usd.dollars() / total.dollars().max(1e-12));
+    let device_hours = |hours: f64| match hours * devices {
+        hours if hours >= 100.0 => grouped(hours.round() as u64),
+        hours if hours >= 1.0 => format!("{hours:.1}"),
+        hours => format!("{hours:.3}"),
     };
-    let mut table =
-        Table::new(&["stage", "image", "text", "samples", "batch", "peak lr", "hours", "GPU-h", "USD", "share"]);
+    let device = if candidate.machine.offer.is_this_machine() { "CPU-h" } else { "GPU-h" };
+    let mut table = Table::new(&[
+        "stage", "image", "text", "samples", "batch", "peak lr", "time", device, "USD", "share",
+    ]);
     for planned in &candidate.stages {
         let stage = &planned.stage;
-        let hours = planned.time.hours.p50.0;
+        let hours = planned.time.hours.p50;
         table.row(vec![
             stage.name.clone(),
             format!("{} px ({})", stage.image_size_px, planned.image_tokens),
@@ -150,23 +152,23 @@ fn stage_table(candidate: &Candidate) -> Vec<String> {
             stage.samples.to_string(),
             grouped(u64::from(stage.batch)),
             format!("{:.2e}", stage.learning_rate),
-            time(hours),
-            time(hours * devices),
+            hours.to_string(),
+            device_hours(hours.0),
             money(planned.usd.p50),
             share(planned.usd.p50),
         ]);
     }
-    let mut other = |what: &str, hours: f64, usd: crate::units::Usd| {
+    let mut other = |what: &str, hours: Hours, usd: Usd| {
         let mut cells = vec![what.to_owned()];
         cells.extend(std::iter::repeat_n(String::new(), 5));
-        cells.extend([time(hours), time(hours * devices), money(usd), share(usd)]);
+        cells.extend([hours.to_string(), device_hours(hours.0), money(usd), share(usd)]);
         table.row(cells);
     };
     for line in candidate.cost.lines.iter().filter(|line| !line.what.ends_with("device time")) {
-        other(&line.what, line.hours.p50.0, line.usd.p50);
+        other(&line.what, line.hours.p50, line.usd.p50);
     }
-    other("total", candidate.cost.hours.p50.0, total);
-    let mut lines = table.lines();
+    other("total", candidate.cost.hours.p50, total);
+    let mut lines = table.lines(COLUMNS);
     let cost = &candidate.cost;
     lines.push(String::new());
     lines.push(format!(
@@ -221,7 +223,7 @@ fn tier_lines(out: &mut Vec<String>, tier: &Tier) {
     let mut show = |title: &str, planned: &TierPlan| {
         out.push(String::new());
         let words = format!("{}, {}", planned.words, accuracy_or_rank(&planned.candidate));
-        out.extend(wrapped(&format!("  {title}: "), &words, COLUMNS));
+        out.extend(wrapped_under(&format!("  {title}: "), 4, &words, COLUMNS));
         out.extend(stage_table(&planned.candidate));
     };
     if let Some(extension) = &tier.extension {

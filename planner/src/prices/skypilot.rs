@@ -88,7 +88,8 @@ pub fn read_skypilot(
     url: &str,
     fetched: &Fetched,
 ) -> Result<(Vec<CatalogueRow>, BTreeMap<Skipped, usize>), FetchError> {
-    let broken = |line: u64, problem: String| FetchError::NotACatalogue { url: url.to_owned(), line, problem };
+    let broken =
+        |line: u64, problem: String| FetchError::NotACatalogue { url: url.to_owned(), line, problem };
     let mut reader = csv::Reader::from_reader(fetched.text.as_bytes());
     let header = reader.headers().map_err(|error| broken(1, error.to_string()))?;
     for column in ["AcceleratorName", "Price", "Region"] {
@@ -99,9 +100,8 @@ pub fn read_skypilot(
     let mut rows = Vec::new();
     let mut skipped = BTreeMap::new();
     for record in reader.deserialize::<Vm>() {
-        let vm = record.map_err(|error| {
-            broken(error.position().map_or(0, csv::Position::line), error.to_string())
-        })?;
+        let vm = record
+            .map_err(|error| broken(error.position().map_or(0, csv::Position::line), error.to_string()))?;
         match place(vm, cloud, url, fetched) {
             Ok(row) => rows.push(row),
             Err(reason) => *skipped.entry(reason).or_default() += 1,

@@ -51,7 +51,9 @@ impl RecipeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Syntax { hint, .. } => hint.clone(),
-            Self::Newer { .. } => Some("update shoestring, or plan the recipe again with this version".into()),
+            Self::Newer { .. } => {
+                Some("update shoestring, or plan the recipe again with this version".into())
+            }
             Self::Check { error, .. } => Some(error.hint.clone()),
         }
     }
@@ -112,8 +114,7 @@ fn nearest_field(message: &str) -> Option<String> {
     }
     let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
     let unknown = quoted.next()?;
-    let nearest = quoted.max_by(|a, b| {
-        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
-    })?;
+    let nearest = quoted
+        .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)))?;
     Some(format!("did you mean `{nearest}`?"))
 }

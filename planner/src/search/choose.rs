@@ -14,14 +14,41 @@ use crate::units::{Hours, Usd};
 /// Plans this near to a published run, in the law's distance (1: four times the encoder, tokens or samples), count
 /// as that run but for rounding: a factor of 1.2 in one of them.
 pub const NEAR: f64 = 0.13;
-/// A run farther than this is no evidence for a plan.
-const NO_EVIDENCE: f64 = 1.5;
-/// Where no accuracy is claimed, plans whose raw errors differ by less than this part are tied. Assumed.
-const RELATIVE_TIE: f64 = 0.01;
+/// Up to here a plan lies close to published runs, and up to there within their reach; beyond, nothing published speaks
+/// for it.
+const CLOSE: f64 = 0.5;
+const IN_REACH: f64 = 1.0;
+/// Where no accuracy is claimed, plans whose raw errors differ by less than this part are tied. Assumed: the law was
+/// never tried there.
+pub(super) const RELATIVE_TIE: f64 = 0.15;
 /// Candidates that are computed exactly: those that are roughly within this many points of the best beyond a tie, at
 /// most so many.
 const ROUGHNESS_POINTS: f64 = 0.75;
 const MOST_FINALISTS: usize = 240;
+
+/// How much published evidence there is near a plan; less is better evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Nearness {
+    /// A published run but for rounding.
+    Published,
+    /// Close to one.
+    Close,
+    /// Within reach of one.
+    InReach,
+    /// Far from all.
+    Far,
+}
+
+impl Nearness {
+    pub(super) fn of(candidate: &Candidate) -> Self {
+        match candidate.prediction.distance {
+            distance if distance <= NEAR => Self::Published,
+            distance if distance <= CLOSE => Self::Close,
+            distance if distance <= IN_REACH => Self::InReach,
+            _ => Self::Far,
+        }
+    }
+}
 
 /// What the search decided.
 #[derive(Clone, Debug)]
@@ -55,7 +82,11 @@ impl Space<'_> {
     /// Points of error within which plans are tied: the mean absolute error of a difference of two predictions, which
     /// is the square root of two times that of one while their errors are independent.
     pub(super) fn tolerance(&self, best_error: f64) -> f64 {
-        if self.training.known && best_error < 99.0 { SQRT_2 * law_error_points() } else { RELATIVE_TIE * best_error }
+        if self.training.known && best_error < 99.0 {
+            SQRT_2 * law_error_points()
+        } else {
+            RELATIVE_TIE * best_error
+        }
     }
 
     /// The best plan for a budget.
@@ -68,17 +99,22 @@ impl Space<'_> {
         let tolerance = self.tolerance(error(best));
         let tied: Vec<&(usize, Candidate)> =
             finalists.iter().filter(|finalist| error(finalist) <= error(best) + tolerance).collect();
-        let evident = |finalist: &(usize, Candidate)| {
-            let distance = finalist.1.prediction.distance;
-            if distance <= NEAR { 0.0 } else { distance }
+        // On data that the law does not know, form is the only evidence: published short-token pretraining ends with
+        // a stage at full length.
+        let evidence = |finalist: &(usize, Candidate)| {
+            if self.training.known {
+                Nearness::of(&finalist.1)
+            } else if self.ends_at_full_length(finalist.0) {
+                Nearness::Close
+            } else {
+                Nearness::Far
+            }
         };
-        let nearest = tied.iter().copied().min_by(|a, b| {
-            evident(a).total_cmp(&evident(b)).then(error(a).total_cmp(&error(b)))
-        });
-        let chosen = match nearest {
-            Some(nearest) if self.training.known && evident(nearest) < NO_EVIDENCE => nearest,
-            _ => best,
-        };
+        let chosen = tied
+            .iter()
+            .copied()
+            .min_by(|a, b| evidence(a).cmp(&evidence(b)).then(error(a).total_cmp(&error(b))))
+            .unwrap_or(best);
         Ok(Outcome {
             chosen: self.with_evidence(chosen.1.clone()),
             best: self.with_evidence(best.1.clone()),
@@ -87,6 +123,12 @@ impl Space<'_> {
             chosen_shape: chosen.0,
             roughs,
         })
+    }
+
+    fn ends_at_full_length(&self, shape: usize) -> bool {
+        let shape = &self.shapes[shape];
+        let last = shape.tuning.last().map_or(shape.pretraining.image_size_px, |tuning| tuning.image_size_px);
+        last >= shape.architecture.vision_cfg.image_size
     }
 
     /// The feasible candidates near the best, exactly; with the index of their shape.
@@ -109,7 +151,10 @@ impl Space<'_> {
             let mut cheap: Vec<&Rough> = roughs.iter().filter(|rough| !rough.feasible).collect();
             cheap.sort_by(|a, b| a.usd.total_cmp(&b.usd));
             found.extend(
-                cheap.into_iter().take(40).filter_map(|rough| Some((rough.shape, self.exact(rough, budget, false)?))),
+                cheap
+                    .into_iter()
+                    .take(40)
+                    .filter_map(|rough| Some((rough.shape, self.exact(rough, budget, false)?))),
             );
         }
         found
@@ -157,7 +202,8 @@ impl Space<'_> {
         let shape = &self.shapes[0];
         let machine = &self.machines.list[0];
         let work = shape.works()[0];
-        let stage = shape.stages(super::schedule::FEWEST_USEFUL_SAMPLES).and_then(|stages| stages.into_iter().next());
+        let stage =
+            shape.stages(super::schedule::FEWEST_USEFUL_SAMPLES).and_then(|stages| stages.into_iter().next());
         let batch = stage.map_or(super::schedule::SMALLEST_BATCH, |stage| stage.batch);
         let (image, text) = (work.image_tokens, work.text_tokens);
         let accelerator = machine.offer.accelerator;

@@ -39,7 +39,9 @@ impl Space<'_> {
             self.solve(shape, &machine, rough.samples, available)?
         };
         let too_dear = cost.at_confidence(confidence).dollars() > available * (1.0 + 1e-9);
-        let too_late = self.deadline.is_some_and(|deadline| cost.hours.quantile(confidence).0 > deadline.0 * (1.0 + 1e-9));
+        let too_late = self
+            .deadline
+            .is_some_and(|deadline| cost.hours.quantile(confidence).0 > deadline.0 * (1.0 + 1e-9));
         if (too_dear || too_late) && !over {
             return None;
         }
@@ -162,10 +164,12 @@ impl Space<'_> {
             .iter()
             .map(|stage| {
                 let image = stage.image_tokens(architecture);
-                largest_microbatch(architecture, image, stage.text_tokens, accelerator, devices, stage.batch).ok()
+                largest_microbatch(architecture, image, stage.text_tokens, accelerator, devices, stage.batch)
+                    .ok()
             })
             .collect::<Option<Vec<_>>>()?;
-        let shapes: Vec<StageShape> = stages.iter().map(|stage| StageShape::of(stage, architecture)).collect();
+        let shapes: Vec<StageShape> =
+            stages.iter().map(|stage| StageShape::of(stage, architecture)).collect();
         let case = self.case(architecture, &shapes);
         let mut prediction = self.law.predict(&case);
         if !self.training.known {
@@ -213,7 +217,9 @@ mod tests {
 
     #[test]
     fn three_digits_are_kept() {
-        for (from, to) in [(13_721_403_392, 13_700_000_000), (16_000, 16_000), (999, 999), (7, 7), (123_456, 123_000)] {
+        for (from, to) in
+            [(13_721_403_392, 13_700_000_000), (16_000, 16_000), (999, 999), (7, 7), (123_456, 123_000)]
+        {
             assert_eq!(round_down(from), to);
         }
     }

@@ -1,11 +1,12 @@
 //! Why this plan: what binds, what the next dollar brings, and the plans that lost, in words and numbers.
 
 use super::candidate::{Bound, Candidate, short_name};
-use super::choose::{NEAR, Outcome, law_error_points};
+use super::choose::{Nearness, Outcome, RELATIVE_TIE, law_error_points};
 use super::error::SearchError;
 use super::space::{ASSUMED_DEADLINE, Rough, Space};
 use crate::compute;
 use crate::law::inverse;
+use crate::memory::largest_microbatch;
 use crate::plan::{Binding, Marginal, PublishedRow, RunnerUp, Tie, money};
 use crate::published::{self, PublishedRun};
 use crate::recipe::{ImageReduction, TextReduction};
@@ -13,6 +14,8 @@ use crate::units::{Samples, Usd};
 
 /// Repetition is worth mentioning when more different pairs would bring this many points.
 const NOTABLE_POINTS: f64 = 0.1;
+/// Image parameters of the smallest encoder of CLIPA's ablations, S/16, with some room.
+const SMALLEST_ABLATED: f64 = 18e6;
 /// Runs shown at this hardware's price.
 const PUBLISHED_ROWS: usize = 3;
 
@@ -47,10 +50,22 @@ impl Space<'_> {
             format!("{run}, distance {:.2}", candidate.prediction.distance)
         };
         let error = law_error_points();
+        let same = chosen.label() == best.label();
         let words = if !self.training.known {
+            let form = if same {
+                "the best rank is taken".to_owned()
+            } else {
+                format!(
+                    "{} plans differ by less than {:.0} % (assumed: the law was never tried there); of them the best is \
+                     taken that ends at full length, as published recipes do ({} {})",
+                    outcome.tied,
+                    100.0 * RELATIVE_TIE,
+                    best.label(),
+                    difference_words(best, chosen)
+                )
+            };
             format!(
-                "the law has seen no run on `{}`: plans are ranked by its raw error, the best rank is taken, and no \
-                 accuracy is claimed",
+                "the law has seen no run on `{}`: plans are ranked by its raw error, and {form}",
                 self.training.data.name
             )
         } else if outcome.tied == 1 {
@@ -60,17 +75,22 @@ impl Space<'_> {
                 outcome.tolerance
             )
         } else {
-            let lead = if chosen.label() == best.label() {
+            let lead = if same {
                 "it is the most accurate of them and".to_owned()
             } else {
                 format!(
-                    "the most accurate, {}, is {} and lies farther from published runs ({}); this one",
+                    "the most accurate, {}, is {} but farther from published runs ({}); this one",
                     best.label(),
                     difference_words(best, chosen),
                     near(best)
                 )
             };
-            let nearness = if chosen.prediction.distance <= NEAR { "is, but for rounding, a published run" } else { "is nearest to published evidence" };
+            let nearness = match Nearness::of(chosen) {
+                Nearness::Published => "is, but for rounding, a published run",
+                Nearness::Close => "is the most accurate of those close to a published run",
+                Nearness::InReach => "is the most accurate of those within reach of a published run",
+                Nearness::Far => "has no published run near it, as none of them has",
+            };
             format!(
                 "{} plans are tied within {:.1} points (the law's error of {error:.2} on runs that it had not seen, \
                  times the square root of 2 for a difference): {lead} {nearness} ({})",
@@ -100,13 +120,13 @@ impl Space<'_> {
             Bound::Budget => add("budget", format!("budget: {} of {} USD", money(cost), money(budget))),
             Bound::Deadline => {
                 let deadline = self.deadline.unwrap_or(ASSUMED_DEADLINE);
-                let whose = if self.deadline_assumed { " (assumed: state yours with --deadline)" } else { "" };
+                let whose =
+                    if self.deadline_assumed { " (assumed: state yours with --deadline)" } else { "" };
                 add("deadline", format!("deadline: {deadline}{whose}; {left} USD stay unspent"));
             }
-            Bound::Samples => add(
-                "samples",
-                format!("samples, which are pinned: {left} USD of the budget stay unspent"),
-            ),
+            Bound::Samples => {
+                add("samples", format!("samples, which are pinned: {left} USD of the budget stay unspent"))
+            }
         }
         for planned in chosen.stages.iter().filter(|planned| planned.time.decoding_binds) {
             add(
@@ -120,22 +140,43 @@ impl Space<'_> {
                 ),
             );
         }
-        if let Some(fit) = chosen.memory.iter().max_by_key(|fit| fit.chunks).filter(|fit| fit.chunks > 1) {
-            add(
-                "memory",
-                format!(
-                    "memory: a device holds {} samples at a time ({:.0} GB), so a step takes {} chunks and a second \
-                     forward pass",
-                    fit.microbatch,
-                    fit.bytes.total() / 1e9,
-                    fit.chunks
-                ),
-            );
+        if let Some(words) = self.too_large(chosen) {
+            add("memory", words);
         }
         if let Some(words) = self.repetition(chosen) {
             add("data", words);
         }
         binding
+    }
+
+    /// The next larger architecture, if it does not fit into the devices' memory.
+    fn too_large(&self, chosen: &Candidate) -> Option<String> {
+        let first = chosen.stages.first()?;
+        let index = self.architectures.iter().position(|other| other.name == chosen.architecture.name)?;
+        let devices = chosen.machine.devices();
+        let accelerator = chosen.machine.offer.accelerator;
+        let (image, text) = (first.image_tokens, first.stage.text_tokens);
+        self.neighbours(index, true)
+            .into_iter()
+            .filter_map(|index| {
+                let larger = self.architectures[index];
+                largest_microbatch(larger, image, text, accelerator, devices, first.stage.batch).err()
+            })
+            .next()
+            .map(|error| format!("memory: {error}"))
+    }
+
+    /// Indices of the architectures of the next smaller or larger size; those within a tenth are of one size.
+    fn neighbours(&self, index: usize, larger: bool) -> Vec<usize> {
+        let size = |index: usize| compute::parameters(self.architectures[index]).image as f64;
+        let ours = size(index);
+        let beyond =
+            |other: &usize| if larger { size(*other) > 1.25 * ours } else { size(*other) < 0.8 * ours };
+        let others: Vec<usize> = (0..self.architectures.len()).filter(beyond).collect();
+        let next = others.iter().copied().map(size);
+        let next = if larger { next.reduce(f64::min) } else { next.reduce(f64::max) };
+        let Some(next) = next else { return Vec::new() };
+        others.into_iter().filter(|&other| (size(other) / next).ln().abs() < 0.1).collect()
     }
 
     /// What more different pairs would bring, if that is anything.
@@ -170,16 +211,14 @@ impl Space<'_> {
         let gain = match points {
             Some(points) => format!("{:.2} points", points.max(0.0)),
             None => {
-                let ratio = 1.0 - raised.best.prediction.error_percent / outcome.best.prediction.error_percent;
+                let ratio =
+                    1.0 - raised.best.prediction.error_percent / outcome.best.prediction.error_percent;
                 format!("{:.1} % of the raw error", 100.0 * ratio.max(0.0))
             }
         };
         let mut words = format!("{} USD more (10 %) would bring {gain}", money(more));
         if let Some(points) = points.filter(|points| *points > 0.0) {
-            words.push_str(&format!(
-                ": {} USD a point",
-                money(Usd::from_dollars(more.dollars() / points))
-            ));
+            words.push_str(&format!(": {} USD a point", money(Usd::from_dollars(more.dollars() / points))));
         }
         if points.is_none_or(|points| points < 0.05)
             && let Some(next) = self.next_step(outcome, budget)
@@ -197,7 +236,11 @@ impl Space<'_> {
     /// The cheapest plan over the budget that is notably better.
     fn next_step(&self, outcome: &Outcome, budget: Usd) -> Option<Candidate> {
         let least = outcome.best.prediction.error_percent - 2.0 * NOTABLE_POINTS;
-        let dearer = outcome.roughs.iter().filter(|rough| !rough.feasible && rough.error < least);
+        // Not much dearer, or it is no step.
+        let most = 3.0 * budget.dollars();
+        let dearer = outcome.roughs.iter().filter(|rough| {
+            !rough.feasible && rough.error < least && rough.usd < most && self.training.known
+        });
         self.exact(dearer.min_by(|a, b| a.usd.total_cmp(&b.usd))?, budget, true)
     }
 
@@ -226,31 +269,28 @@ impl Space<'_> {
             .min_by_key(|rough| self.shapes[rough.shape].pretraining.image_size_px);
         self.add_runner_up(&mut found, "longer_tokens", outcome, budget, exact(longer));
 
-        let of_size = |index: usize| {
+        let of_size = |larger: bool| {
+            let sizes = self.neighbours(shape.index, larger);
+            let of_size = |rough: &Rough| sizes.contains(&self.shapes[rough.shape].index);
             let same = |rough: &Rough| {
                 let other = &self.shapes[rough.shape];
-                other.index == index && other.pretraining == shape.pretraining && other.tuning == shape.tuning
+                of_size(rough) && other.pretraining == shape.pretraining && other.tuning == shape.tuning
             };
-            pick(&|rough| self.shapes[rough.shape].index == index && rough.feasible)
-                .or_else(|| pick(&same))
-                .or_else(|| pick(&|rough| self.shapes[rough.shape].index == index))
+            pick(&|rough| of_size(rough) && rough.feasible).or_else(|| pick(&same)).or_else(|| pick(&of_size))
         };
-        if let Some(smaller) = shape.index.checked_sub(1) {
-            self.add_runner_up(&mut found, "smaller", outcome, budget, exact(of_size(smaller)));
-        }
-        self.add_runner_up(&mut found, "larger", outcome, budget, exact(of_size(shape.index + 1)));
+        self.add_runner_up(&mut found, "smaller", outcome, budget, exact(of_size(false)));
+        self.add_runner_up(&mut found, "larger", outcome, budget, exact(of_size(true)));
 
-        let elsewhere = self
-            .rough_by_machine(outcome.chosen_shape, budget)
-            .into_iter()
-            .find(|rough| {
-                self.machines.list[rough.machine].offer.accelerator.name != chosen.machine.offer.accelerator.name
-            });
+        let elsewhere = self.rough_by_machine(outcome.chosen_shape, budget).into_iter().find(|rough| {
+            self.machines.list[rough.machine].offer.accelerator.name != chosen.machine.offer.accelerator.name
+        });
         self.add_runner_up(&mut found, "hardware", outcome, budget, exact(elsewhere.as_ref()));
 
         let tuned = pick(&|rough| {
             let other = &self.shapes[rough.shape];
-            other.index == shape.index && other.pretraining == shape.pretraining && other.tuning != shape.tuning
+            other.index == shape.index
+                && other.pretraining == shape.pretraining
+                && other.tuning != shape.tuning
         });
         self.add_runner_up(&mut found, "fine_tuning", outcome, budget, exact(tuned));
         found
@@ -307,10 +347,10 @@ impl Space<'_> {
         }
         if self.training.known && worse <= outcome.tolerance {
             let distance = candidate.prediction.distance;
-            let evidence = if distance > chosen.prediction.distance.max(NEAR) {
+            let evidence = if Nearness::of(candidate) > Nearness::of(chosen) {
                 format!("less published evidence near it (distance {distance:.2})")
             } else {
-                "no nearer to published evidence".to_owned()
+                format!("no more published evidence near it (distance {distance:.2})")
             };
             return format!("tied: {difference}, within the law's {:.1}; {evidence}", outcome.tolerance);
         }
@@ -324,19 +364,20 @@ impl Space<'_> {
         let size = compute::parameters(chosen.architecture).image as f64;
         let full = inverse::full_image_tokens(chosen.architecture);
         let (name, tokens) = (chosen.short_name(), first.image_tokens);
-        let smaller = self
-            .architectures
-            .iter()
-            .filter(|other| {
-                (compute::parameters(other).image as f64) < 0.8 * size
-                    && other.vision_cfg.image_size == chosen.architecture.vision_cfg.image_size
-            })
-            .next_back();
+        let index = self.architectures.iter().position(|other| other.name == chosen.architecture.name);
+        // Of the next smaller size, the one with the same patches, so that tokens mean the same.
+        let smaller = index.and_then(|index| {
+            let sizes = self.neighbours(index, false);
+            let patch = chosen.architecture.vision_cfg.patch_size;
+            let same = sizes.iter().find(|&&other| self.architectures[other].vision_cfg.patch_size == patch);
+            same.or(sizes.first()).map(|&other| self.architectures[other])
+        });
+        let beyond = if size < SMALLEST_ABLATED { " (extrapolated: CLIPA's smallest was S/16)" } else { "" };
         if tokens < full {
             let drop = inverse::drop_points(size, tokens, full, ImageReduction::Resize);
             let mut line = format!(
                 "{name} tolerates {tokens} of {full} image tokens for a drop of {drop:.1} points after fine-tuning at \
-                 full length"
+                 full length{beyond}"
             );
             if let Some(other) = smaller {
                 let other_size = compute::parameters(other).image as f64;
@@ -374,15 +415,23 @@ impl Space<'_> {
         let mut rows: Vec<PublishedRow> = published::runs()
             .iter()
             .filter(|run| run.same_as.is_none() && run.initialised_from.is_none())
-            .filter(|run| crate::dataset::lookup(&run.dataset).map(|set| set.name) == Some(&self.training.data.name))
+            .filter(|run| {
+                crate::dataset::lookup(&run.dataset).map(|set| set.name) == Some(&self.training.data.name)
+            })
             .filter_map(|run| self.published_row(run, chosen))
             .filter(|row| row.candidate.cost.total.p50.dollars() <= most)
             .collect();
-        // The dearest that fit are the most telling; the last of them may lie above the budget.
-        rows.sort_by(|a, b| a.candidate.cost.total.p50.cmp(&b.candidate.cost.total.p50));
+        // Only those that no cheaper one beats; the last may lie above the budget.
+        rows.sort_by_key(|row| row.candidate.cost.total.p50);
+        let mut best = f64::NEG_INFINITY;
+        rows.retain(|row| {
+            let better = row.reported_accuracy_percent > best;
+            best = best.max(row.reported_accuracy_percent);
+            better
+        });
         let within = rows.iter().take_while(|row| row.candidate.cost.total.p50 <= budget).count();
-        let end = rows.len().min(within + 1);
-        rows.drain(..end).collect::<Vec<_>>().split_off(end.saturating_sub(PUBLISHED_ROWS))
+        rows.truncate(within + 1);
+        rows.split_off(rows.len().saturating_sub(PUBLISHED_ROWS))
     }
 
     fn published_row(&self, run: &'static PublishedRun, chosen: &Candidate) -> Option<PublishedRow> {
@@ -399,7 +448,11 @@ impl Space<'_> {
             .iter()
             .enumerate()
             .map(|(index, shape)| crate::recipe::Stage {
-                name: if index == 0 { "pretrain".to_owned() } else { format!("finetune-{}", shape.image_size_px) },
+                name: if index == 0 {
+                    "pretrain".to_owned()
+                } else {
+                    format!("finetune-{}", shape.image_size_px)
+                },
                 image_size_px: shape.image_size_px,
                 image_reduction: shape.image_reduction,
                 image_mask_ratio: shape.mask_ratio,

@@ -130,13 +130,17 @@ pub(super) fn resolve(request: &HardwareRequest) -> Result<Machines, RequestErro
         .gpu
         .as_deref()
         .map(|name| {
-            accelerator::find(name).map_err(|error| unknown("--gpu", &error, "`shoestring prices list` names them"))
+            accelerator::find(name)
+                .map_err(|error| unknown("--gpu", &error, "`shoestring prices list` names them"))
         })
         .transpose()?;
     let wants_this = request.offer.as_deref().is_some_and(|name| name.trim() == THIS_MACHINE);
-    if wants_this || (request.offer.is_none() && gpu.is_some_and(|gpu| gpu.runtime == accelerator::Runtime::Cpu)) {
+    if wants_this
+        || (request.offer.is_none() && gpu.is_some_and(|gpu| gpu.runtime == accelerator::Runtime::Cpu))
+    {
         return this_machine(request);
     }
+    let today = request.prices.as_deref().unwrap_or(offer::built_in());
     let mut list: Vec<Machine> = match (&request.offer, gpu, request.price) {
         // The user's own description of hardware.
         (None, Some(gpu), Some(price)) if request.provider.is_none() => {
@@ -148,17 +152,17 @@ pub(super) fn resolve(request: &HardwareRequest) -> Result<Machines, RequestErro
         }
         (Some(name), ..) => {
             let list = "`shoestring prices list` names them";
-            let found = offer::find(name).map_err(|error| unknown("--offer", &error, list))?;
+            let found = offer::find_among(name, today).map_err(|error| unknown("--offer", &error, list))?;
             found.into_iter().filter_map(|offer| at_price(offer, request)).collect()
         }
-        _ => offer::built_in()
+        _ => today
             .iter()
             .filter(|offer| gpu.is_some() || offer.accelerator.runtime.is_supported())
             .filter_map(|offer| at_price(offer, request))
             .collect(),
     };
     if let Some(provider) = &request.provider {
-        let known: Vec<&str> = offer::built_in().iter().map(|offer| offer.provider.as_str()).collect();
+        let known: Vec<&str> = today.iter().map(|offer| offer.provider.as_str()).collect();
         if !known.iter().any(|name| name.eq_ignore_ascii_case(provider)) {
             let error = UnknownName::new("provider", provider, known);
             return Err(unknown("--provider", &error, "`shoestring prices list` names them"));
@@ -174,11 +178,8 @@ pub(super) fn resolve(request: &HardwareRequest) -> Result<Machines, RequestErro
             let named = request.offer.is_some() || machine.offer.count == gpus;
             gpus.is_multiple_of(machine.offer.count) && (named || machine.is_joinable())
         };
-        list = list
-            .iter()
-            .filter(together)
-            .map(|machine| machine.times(gpus / machine.offer.count))
-            .collect();
+        list =
+            list.iter().filter(together).map(|machine| machine.times(gpus / machine.offer.count)).collect();
     }
     if list.is_empty() {
         return Err(nothing_left(request, &before_gpus));
@@ -261,7 +262,7 @@ fn nothing_left(request: &HardwareRequest, before_gpus: &[Machine]) -> RequestEr
 /// Drops offers that another one beats: the same accelerators and as many CPUs (or an unknown number of both) for
 /// less. The first of equals stays, which keeps the catalogue's order.
 fn cheapest_of_each_kind(mut list: Vec<Machine>) -> Vec<Machine> {
-    list.sort_by(|a, b| a.usd_per_hour.cmp(&b.usd_per_hour));
+    list.sort_by_key(|machine| machine.usd_per_hour);
     let mut kept: Vec<Machine> = Vec::new();
     for machine in list {
         let beaten = kept.iter().any(|cheaper| {
@@ -288,7 +289,8 @@ mod tests {
     #[test]
     fn a_stated_price_describes_a_machine() {
         let price = Some(StatedPrice::PerGpuHour(Usd::from_dollars(1.575)));
-        let machines = resolve(&HardwareRequest { price, gpus: Some(8), ..gpu("A100-80GB") }).expect("resolves");
+        let machines =
+            resolve(&HardwareRequest { price, gpus: Some(8), ..gpu("A100-80GB") }).expect("resolves");
         assert_eq!(machines.list.len(), 1);
         let machine = &machines.list[0];
         assert_eq!((machine.devices(), machine.usd_per_hour), (8, Usd::from_dollars(12.6)));
@@ -316,7 +318,8 @@ mod tests {
         let machines = resolve(&HardwareRequest { gpus: Some(16), ..gpu("H100") }).expect("resolves");
         assert!(machines.list.iter().all(|machine| machine.devices() == 16));
         assert!(!machines.nodes_open);
-        let request = HardwareRequest { offer: Some("p5.48xlarge".into()), gpus: Some(12), ..Default::default() };
+        let request =
+            HardwareRequest { offer: Some("p5.48xlarge".into()), gpus: Some(12), ..Default::default() };
         let error = resolve(&request).expect_err("12 is no multiple of 8");
         assert!(error.field == "--gpus" && error.hint.contains('8'), "{error:?}");
     }

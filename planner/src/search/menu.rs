@@ -76,7 +76,9 @@ pub(super) fn pretrainings(architecture: &Architecture, limits: &MenuLimits) -> 
     let full_text = full_text_tokens(architecture);
     let mut texts: Vec<Tokens> = match limits.text_tokens {
         Some(tokens) => vec![tokens],
-        None => TEXT_TOKENS.iter().map(|&tokens| Tokens(tokens)).filter(|&tokens| tokens < full_text).collect(),
+        None => {
+            TEXT_TOKENS.iter().map(|&tokens| Tokens(tokens)).filter(|&tokens| tokens < full_text).collect()
+        }
     };
     if limits.text_tokens.is_none() {
         texts.insert(0, full_text);
@@ -145,7 +147,11 @@ pub(super) fn finetunings(
 
 /// Stages that can be added to a finished plan whose last stage was at `last_px`: the larger size, for one to
 /// eight times CLIPA's amount, masked as it did; after another pass at full size or not.
-pub(super) fn extensions(architecture: &Architecture, last_px: u32, limits: &MenuLimits) -> Vec<Vec<FineTuning>> {
+pub(super) fn extensions(
+    architecture: &Architecture,
+    last_px: u32,
+    limits: &MenuLimits,
+) -> Vec<Vec<FineTuning>> {
     let vision = &architecture.vision_cfg;
     let text_tokens = full_text_tokens(architecture);
     let allowed = |size| limits.finetune_sizes_px.as_ref().is_none_or(|sizes| sizes.contains(&size));

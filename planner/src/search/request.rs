@@ -7,6 +7,7 @@ use super::menu::MenuLimits;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use crate::architecture::Architecture;
 use crate::calibration::Calibration;
+use crate::offer::Offer;
 use crate::recipe::{Data, TextReduction};
 use crate::units::{Hours, Samples, Tokens, Usd};
 
@@ -44,6 +45,8 @@ pub struct HardwareRequest {
     pub spot: bool,
     /// Only this provider.
     pub provider: Option<String>,
+    /// Today's offers, instead of the built-in ones.
+    pub prices: Option<Vec<Offer>>,
 }
 
 /// What there is to train on.
@@ -172,7 +175,12 @@ impl Request {
                 && samples.0 < FEWEST_USEFUL_SAMPLES
             {
                 let problem = format!("is less than the fewest that train anything, {FEWEST_USEFUL_SAMPLES}");
-                return Err(RequestError::new(field, samples.0, problem, "leave it out to solve it from the budget"));
+                return Err(RequestError::new(
+                    field,
+                    samples.0,
+                    problem,
+                    "leave it out to solve it from the budget",
+                ));
             }
         }
         if self.text_reductions.is_empty() {
@@ -192,11 +200,21 @@ impl Request {
 
     fn check_budgets(&self) -> Result<(), RequestError> {
         let Some(&first) = self.budgets.first() else {
-            return Err(RequestError::new("--budget", "none", "is missing", "state it in dollars: --budget 10000"));
+            return Err(RequestError::new(
+                "--budget",
+                "none",
+                "is missing",
+                "state it in dollars: --budget 10000",
+            ));
         };
         if self.budgets.len() > Self::MOST_TIERS {
             let problem = format!("more than {} tiers", Self::MOST_TIERS);
-            return Err(RequestError::new("--budget", self.budgets.len(), problem, "ask for fewer at a time"));
+            return Err(RequestError::new(
+                "--budget",
+                self.budgets.len(),
+                problem,
+                "ask for fewer at a time",
+            ));
         }
         for &budget in &self.budgets {
             if budget < Usd::ZERO {
@@ -204,7 +222,8 @@ impl Request {
                 return Err(RequestError::new("--budget", budget, "is negative", hint));
             }
             if budget == Usd::ZERO {
-                let hint = "nothing can be trained for nothing; this machine's price can be stated with --price";
+                let hint =
+                    "nothing can be trained for nothing; this machine's price can be stated with --price";
                 return Err(RequestError::new("--budget", budget, "must be more than zero", hint));
             }
         }

@@ -61,15 +61,15 @@ pub(super) fn set_pretraining(stage: &mut Stage, image_width: u32) {
     }
 }
 
-/// Fills in learning rate and warm-up of fine-tuning.
-pub(super) fn set_finetuning(stage: &mut Stage, image_width: u32) {
+/// Fills in learning rate and warm-up of fine-tuning; `pretraining` is pretraining's peak rate.
+pub(super) fn set_finetuning(stage: &mut Stage, pretraining: f64) {
     if stage.batch >= CLIPA_BATCH {
         let base = if stage.image_size_px >= LARGE_IMAGE_PX { 1e-7 } else { 4e-7 };
         stage.learning_rate = base * f64::from(stage.batch) / 256.0;
         // 26.2 M samples, a fifth of CLIPA's shortest fine-tuning.
         stage.warmup_samples = Samples(26_214_400.min(stage.samples.0 / 5));
     } else {
-        stage.learning_rate = 0.1 * small_batch_rate(stage.batch, image_width);
+        stage.learning_rate = 0.1 * pretraining;
         stage.warmup_samples = Samples(stage.samples.0 / 20);
     }
 }
@@ -119,14 +119,14 @@ mod tests {
         let batch = finetuning_batch(Samples(512_000_000), 224, 65_536);
         assert_eq!(batch, 32_768);
         let mut tuning = stage(512_000_000, batch, 224);
-        set_finetuning(&mut tuning, 1_280);
+        set_finetuning(&mut tuning, 2.048e-3);
         assert!((tuning.learning_rate - 5.12e-5).abs() < 1e-10);
         assert_eq!(tuning.warmup_samples, Samples(26_214_400));
 
         let batch = finetuning_batch(Samples(128_000_000), 336, 32_768);
         assert_eq!(batch, 16_384);
         let mut tuning = stage(128_000_000, batch, 336);
-        set_finetuning(&mut tuning, 1_280);
+        set_finetuning(&mut tuning, 2.048e-3);
         assert!((tuning.learning_rate - 6.4e-6).abs() < 1e-10);
     }
 
@@ -135,7 +135,10 @@ mod tests {
         for samples in [FEWEST_USEFUL_SAMPLES, 100_000, 1_000_000, 50_000_000, 1_000_000_000] {
             let batch = pretraining_batch(Samples(samples));
             assert!(batch.is_power_of_two());
-            assert!(batch == SMALLEST_BATCH || samples / u64::from(batch) >= FEWEST_STEPS, "{samples} {batch}");
+            assert!(
+                batch == SMALLEST_BATCH || samples / u64::from(batch) >= FEWEST_STEPS,
+                "{samples} {batch}"
+            );
             assert!(samples / u64::from(batch) >= 500, "{samples} {batch}");
             let mut small = stage(samples, batch, 32);
             set_pretraining(&mut small, 192);

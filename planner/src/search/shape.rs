@@ -11,6 +11,11 @@ use crate::units::{Samples, Tokens};
 /// Fine-tuning by a fraction of the pretraining samples stops where the fixed amounts begin.
 const LARGEST_FRACTION_SAMPLES: u64 = 128_000_000;
 
+/// CLIPA tuned with 4 and 5 % of its samples, which were hundreds of millions; below so many samples of tuning a larger
+/// fraction is needed to get used to the full length. Assumed.
+const SMALL_FRACTION: f64 = 0.1;
+const FEW_TUNING_SAMPLES: u64 = 10_000_000;
+
 /// What a stage asks of a machine for each sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Work {
@@ -87,7 +92,11 @@ fn amount(tuning: &FineTuning, samples: u64) -> Option<u64> {
         Amount::Fixed(samples) => Some(samples.0),
         Amount::Fraction(fraction) => {
             let tuned = (samples as f64 * fraction) as u64;
-            (tuned <= LARGEST_FRACTION_SAMPLES && tuned >= u64::from(schedule::SMALLEST_BATCH)).then_some(tuned)
+            if fraction < SMALL_FRACTION && tuned < FEW_TUNING_SAMPLES {
+                return None;
+            }
+            (tuned <= LARGEST_FRACTION_SAMPLES && tuned >= u64::from(schedule::SMALLEST_BATCH))
+                .then_some(tuned)
         }
     }
 }
@@ -131,19 +140,14 @@ impl Shape {
         let mut stages = vec![first];
         for tuning in &self.tuning {
             let samples = amount(tuning, samples)?;
-            push_tuning(&mut stages, self.architecture, tuning, samples);
+            push_tuning(&mut stages, tuning, samples);
         }
         Some(stages)
     }
 }
 
 /// Adds a fine-tuning stage that sees `samples` after those in `stages`.
-pub(super) fn push_tuning(
-    stages: &mut Vec<Stage>,
-    architecture: &Architecture,
-    tuning: &FineTuning,
-    samples: u64,
-) {
+pub(super) fn push_tuning(stages: &mut Vec<Stage>, tuning: &FineTuning, samples: u64) {
     let before = stages.last().map_or(schedule::SMALLEST_BATCH, |stage| stage.batch);
     let base = format!("finetune-{}", tuning.image_size_px);
     let same = stages.iter().filter(|stage| stage.name.starts_with(&base)).count();
@@ -159,7 +163,9 @@ pub(super) fn push_tuning(
         learning_rate: 0.0,
         warmup_samples: Samples(0),
     };
-    schedule::set_finetuning(&mut stage, architecture.vision_cfg.width);
+    // Of two fine-tuning stages both are a tenth of pretraining.
+    let pretraining = stages.first().map_or(1e-3, |stage| stage.learning_rate);
+    schedule::set_finetuning(&mut stage, pretraining);
     stages.push(stage);
 }
 
@@ -224,8 +230,14 @@ mod tests {
             for shape in all(&[architecture], &MenuLimits::default(), &[TextReduction::Block]) {
                 let Some(stages) = shape.stages(2_000_000_000) else { continue };
                 for stage in &stages {
-                    assert!(stage.image_size_px.is_multiple_of(architecture.vision_cfg.patch_size), "{stage:?}");
-                    assert!(stage.samples.0 >= u64::from(stage.batch) && stage.learning_rate > 0.0, "{stage:?}");
+                    assert!(
+                        stage.image_size_px.is_multiple_of(architecture.vision_cfg.patch_size),
+                        "{stage:?}"
+                    );
+                    assert!(
+                        stage.samples.0 >= u64::from(stage.batch) && stage.learning_rate > 0.0,
+                        "{stage:?}"
+                    );
                     assert!(stage.text_tokens.0 <= architecture.text_cfg.context_length, "{stage:?}");
                 }
             }

@@ -27,6 +27,12 @@ pub(super) fn age_days(as_of: &str, today: NaiveDate) -> Option<i64> {
     Some((today - NaiveDate::from_ymd_opt(year, month, day)?).num_days())
 }
 
+/// `117 days old`; where the catalogue names no day, `up to 327 days old`.
+fn age_words(as_of: &str, days: i64) -> String {
+    let up_to = if as_of.matches('-').count() < 2 { "up to " } else { "" };
+    format!("{up_to}{days} days old")
+}
+
 impl Space<'_> {
     /// Where each number is from.
     pub(super) fn sources(&self, chosen: &Candidate) -> Vec<SourceNote> {
@@ -37,7 +43,9 @@ impl Space<'_> {
         let machine = &chosen.machine;
         let price = match machine.price_source() {
             Source::Catalogue { as_of } => match age_days(&as_of, self.request.today) {
-                Some(days) => format!("catalogue, {as_of} ({days} days old): {}", machine.offer.citation),
+                Some(days) => {
+                    format!("catalogue, {as_of} ({}): {}", age_words(&as_of, days), machine.offer.citation)
+                }
                 None => format!("catalogue, {as_of}: {}", machine.offer.citation),
             },
             source => source.to_string(),
@@ -59,7 +67,8 @@ impl Space<'_> {
                 published::runs().len(),
                 law_error_points()
             );
-            let accuracy = chosen.accuracy().map_or_else(|| "-".to_owned(), |accuracy| format!("{accuracy:.1} %"));
+            let accuracy =
+                chosen.accuracy().map_or_else(|| "-".to_owned(), |accuracy| format!("{accuracy:.1} %"));
             add("accuracy", accuracy, format!("published: {law}"));
         }
         let tables = "CLIPA, arXiv 2305.07017, tables 11 and 12";
@@ -70,7 +79,9 @@ impl Space<'_> {
         let schedule = if batch >= CLIPA_BATCH {
             Source::published("CLIPA's batches, learning rates and warm-up (clipa_jax/configs)")
         } else {
-            Source::assumed("1e-3 x sqrt(batch / 256) between 1e-4 and 1e-3, 5 % warm-up, a tenth of it to fine-tune")
+            Source::assumed(
+                "1e-3 x sqrt(batch / 256) between 1e-4 and 1e-3, 5 % warm-up, a tenth of it to fine-tune",
+            )
         };
         add("schedule", format!("batch {}", crate::units::grouped(u64::from(batch))), schedule.to_string());
         if self.deadline_assumed {
@@ -101,7 +112,8 @@ impl Space<'_> {
             && age_days(&as_of, self.request.today).is_some_and(|days| days > STALE_DAYS)
         {
             let age = age_days(&as_of, self.request.today).unwrap_or(0);
-            remarks.push(format!("the price is {age} days old: `shoestring prices update` fetches newer ones"));
+            let age = age_words(&as_of, age);
+            remarks.push(format!("the price is {age}: `shoestring prices update` fetches newer ones"));
         }
         if self.request.calibration.is_some() && self.calibration().is_none() {
             let machine = self.request.calibration.as_ref().map_or("", |Calibration { machine, .. }| machine);
@@ -111,9 +123,18 @@ impl Space<'_> {
             let name = &chosen.machine.offer.accelerator.name;
             remarks.push(format!("`run` does not train on {name}: the recipe is one to carry out elsewhere"));
         }
+        if let Some(fit) = chosen.memory.iter().max_by_key(|fit| fit.chunks).filter(|fit| fit.chunks > 1) {
+            remarks.push(format!(
+                "a device holds {} samples at a time ({:.0} GB), so a step is computed in {} chunks",
+                fit.microbatch,
+                fit.bytes.total() / 1e9,
+                fit.chunks
+            ));
+        }
         if chosen.stages.iter().any(|planned| planned.stage.text_reduction == TextReduction::Syntax) {
             remarks.push(
-                "captions are shortened by part of speech (`syntax`), which `run` does not have yet".to_owned(),
+                "captions are shortened by part of speech (`syntax`), which `run` does not have yet"
+                    .to_owned(),
             );
         }
         remarks.extend(chosen.cost.notes.iter().filter(|note| !note.contains("decode about")).cloned());
@@ -128,9 +149,13 @@ mod tests {
     #[test]
     fn prices_age_from_the_day_they_name() {
         let today = NaiveDate::from_ymd_opt(2026, 8, 30).expect("a day");
-        for (as_of, days) in
-            [("2026-07-30", Some(31)), ("2026-08", Some(29)), ("2026", Some(241)), ("lately", None), ("2026-13", None)]
-        {
+        for (as_of, days) in [
+            ("2026-07-30", Some(31)),
+            ("2026-08", Some(29)),
+            ("2026", Some(241)),
+            ("lately", None),
+            ("2026-13", None),
+        ] {
             assert_eq!(age_days(as_of, today), days, "{as_of}");
         }
     }

@@ -2,6 +2,7 @@
 //! most for the money, by a cost that is a line in the samples. What is near the best is then computed exactly.
 
 use std::cell::RefCell;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::data::Training;
@@ -189,7 +190,8 @@ impl<'a> Space<'a> {
 
     /// The law's error of stages.
     fn error(&self, architecture: &Architecture, stages: &[Stage]) -> f64 {
-        let shapes: Vec<StageShape> = stages.iter().map(|stage| StageShape::of(stage, architecture)).collect();
+        let shapes: Vec<StageShape> =
+            stages.iter().map(|stage| StageShape::of(stage, architecture)).collect();
         self.law.error_percent(&self.case(architecture, &shapes))
     }
 
@@ -294,8 +296,7 @@ impl<'a> Space<'a> {
     }
 
     /// A shape on one machine: as many samples as money and time allow, or those the user pinned.
-    fn rough_on(&self, index: usize, machine: usize, nodes: u32, budget: Usd) -> Option<Rough> {
-        let shape = &self.shapes[index];
+    fn rough_on(&self, index: usize, machine: usize, nodes: u32, budget: Usd) -> Rough {
         let line = self.line(index, machine, nodes);
         let available = self.available(budget).dollars();
         let fewest = FEWEST_USEFUL_SAMPLES as f64;
@@ -316,8 +317,7 @@ impl<'a> Space<'a> {
             }
         }
         let samples = samples.max(fewest) as u64;
-        let stages = shape.stages(samples)?;
-        self.fits(shape, &stages, machine, nodes).then(|| Rough {
+        Rough {
             shape: index,
             machine,
             nodes,
@@ -325,35 +325,59 @@ impl<'a> Space<'a> {
             error: f64::INFINITY,
             usd: line.dollars(samples as f64),
             feasible,
-        })
+        }
     }
 
-    /// A shape on the machines that bring most (or, with pinned samples, cost least), best first, one for each
-    /// machine: the first has its error filled in.
-    pub(super) fn rough_by_machine(&self, index: usize, budget: Usd) -> Vec<Rough> {
-        let mut found: Vec<Rough> = (0..self.machines.list.len())
-            .filter_map(|machine| {
-                let mut best: Option<Rough> = None;
-                for nodes in self.machines.node_counts(machine) {
-                    let Some(rough) = self.rough_on(index, machine, nodes, budget) else { continue };
-                    if best.as_ref().is_none_or(|best| better(&rough, best)) {
-                        best = Some(rough);
-                    } else if best.is_some_and(|best| best.feasible) {
-                        // More machines only cost more once time no longer binds.
-                        break;
-                    }
+    /// Whether a rough candidate can be made and fits into memory; then its error is filled in.
+    fn completed(&self, rough: Rough) -> Option<Rough> {
+        let shape = &self.shapes[rough.shape];
+        let stages = shape.stages(rough.samples)?;
+        self.fits(shape, &stages, rough.machine, rough.nodes)
+            .then(|| Rough { error: self.error(shape.architecture, &stages), ..rough })
+    }
+
+    /// A shape on every machine, and on several of it while that brings more; best first, memory not looked at.
+    fn roughs_of(&self, index: usize, budget: Usd) -> Vec<Rough> {
+        let mut found: Vec<Rough> = Vec::with_capacity(self.machines.list.len());
+        for machine in 0..self.machines.list.len() {
+            let mut best: Option<Rough> = None;
+            for nodes in self.machines.node_counts(machine) {
+                let rough = self.rough_on(index, machine, nodes, budget);
+                let improves = best.as_ref().is_none_or(|best| better(&rough, best));
+                if !improves && best.is_some_and(|best| best.feasible) {
+                    // More machines only cost more once time no longer binds.
+                    break;
                 }
-                best
-            })
-            .collect();
-        found.sort_by(|a, b| if better(a, b) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater });
-        if let Some(first) = found.first_mut() {
-            let shape = &self.shapes[index];
-            if let Some(stages) = shape.stages(first.samples) {
-                first.error = self.error(shape.architecture, &stages);
+                if improves {
+                    best = Some(rough);
+                }
+                found.push(rough);
             }
         }
+        found.sort_by(|a, b| match (better(a, b), better(b, a)) {
+            (true, _) => Ordering::Less,
+            (_, true) => Ordering::Greater,
+            _ => Ordering::Equal,
+        });
         found
+    }
+
+    /// A shape on the best number of each machine, best first.
+    pub(super) fn rough_by_machine(&self, index: usize, budget: Usd) -> Vec<Rough> {
+        let mut seen = vec![false; self.machines.list.len()];
+        let fitting = self.roughs_of(index, budget).into_iter().filter_map(|rough| self.completed(rough));
+        fitting.filter(|rough| !std::mem::replace(&mut seen[rough.machine], true)).collect()
+    }
+
+    /// Every shape on its best machine, the feasible ones first, then by error.
+    pub(super) fn look(&self, budget: Usd) -> Vec<Rough> {
+        let mut all: Vec<Rough> = (0..self.shapes.len())
+            .filter_map(|index| {
+                self.roughs_of(index, budget).into_iter().find_map(|rough| self.completed(rough))
+            })
+            .collect();
+        all.sort_by(|a, b| b.feasible.cmp(&a.feasible).then(a.error.total_cmp(&b.error)));
+        all
     }
 
     /// The quickest training, at the fewest useful samples (or the pinned ones), of those that the budget pays,
@@ -375,15 +399,6 @@ impl<'a> Space<'a> {
             }
         }
         best
-    }
-
-    /// Every shape on its best machine, the feasible ones first, then by error.
-    pub(super) fn look(&self, budget: Usd) -> Vec<Rough> {
-        let mut all: Vec<Rough> = (0..self.shapes.len())
-            .filter_map(|index| self.rough_by_machine(index, budget).into_iter().next())
-            .collect();
-        all.sort_by(|a, b| b.feasible.cmp(&a.feasible).then(a.error.total_cmp(&b.error)));
-        all
     }
 }
 
@@ -422,10 +437,8 @@ fn architectures_of(
     let small_enough = |architecture: &Architecture| {
         training.largest_image_px.is_none_or(|most| architecture.vision_cfg.image_size <= most)
     };
-    let mut list: Vec<&'static Architecture> = architectures::built_in()
-        .iter()
-        .filter(|architecture| !own || trainable(architecture))
-        .collect();
+    let mut list: Vec<&'static Architecture> =
+        architectures::built_in().iter().filter(|architecture| !own || trainable(architecture)).collect();
     if list.iter().any(|architecture| small_enough(architecture)) {
         list.retain(|architecture| small_enough(architecture));
     }

@@ -1,7 +1,7 @@
 //! Further budgets: what more money adds to a plan, or would do from the start.
 
 use super::candidate::{Bound, Candidate};
-use super::choose::NEAR;
+use super::choose::Nearness;
 use super::error::SearchError;
 use super::exact::round_down;
 use super::explain::{difference_words, points_over};
@@ -13,6 +13,8 @@ use crate::units::Usd;
 
 /// The smallest stage worth adding with what is left, as a part of the menu's amount.
 const SMALLEST_PART: f64 = 0.5;
+/// Dearer stages that bring less than this many points over cheaper ones are not taken.
+const WORTH_POINTS: f64 = 0.1;
 
 impl Space<'_> {
     /// The tiers on top of `first`.
@@ -42,7 +44,12 @@ impl Space<'_> {
                 .iter()
                 .map(|planned| {
                     let stage = &planned.stage;
-                    format!("{} px with {} samples for {} USD", stage.image_size_px, stage.samples, money(planned.usd.p50))
+                    format!(
+                        "{} px with {} samples for {} USD",
+                        stage.image_size_px,
+                        stage.samples,
+                        money(planned.usd.p50)
+                    )
                 })
                 .collect();
             let words = format!(
@@ -83,7 +90,7 @@ impl Space<'_> {
                 for tuning in &menu {
                     let menu::Amount::Fixed(samples) = tuning.amount else { continue };
                     let samples = round_down((samples.0 as f64 * part) as u64);
-                    shape::push_tuning(&mut stages, before.architecture, tuning, samples);
+                    shape::push_tuning(&mut stages, tuning, samples);
                 }
                 let bill = self.bill(before.architecture, &stages, &before.machine);
                 let within = bill.1.at_confidence(self.request.confidence) <= self.available(budget)
@@ -95,21 +102,24 @@ impl Space<'_> {
                 }
                 let machine = before.machine.clone();
                 found.extend(self.candidate(before.architecture, stages, machine, bill, Bound::Budget));
+                // Less than the menu's amount only where that is too dear.
+                break;
             }
         }
         let error = |candidate: &Candidate| candidate.prediction.error_percent;
         found.retain(|candidate| error(candidate) < error(before));
         let best = found.iter().map(error).min_by(f64::total_cmp)?;
         let tolerance = self.tolerance(best);
-        // Among those that the law cannot tell apart: published evidence, then what costs less.
-        let evident = |candidate: &Candidate| {
-            let distance = candidate.prediction.distance;
-            if !self.training.known || distance <= NEAR { 0.0 } else { distance }
-        };
+        // Among those that the law cannot tell apart: published evidence, then accuracy, but no money for nothing.
         found.retain(|candidate| error(candidate) <= best + tolerance);
+        let evidence = |candidate: &Candidate| self.training.known.then(|| Nearness::of(candidate));
+        let most = found.iter().map(evidence).min()?;
+        found.retain(|candidate| evidence(candidate) == most);
+        let best = found.iter().map(error).min_by(f64::total_cmp)?;
         found
             .into_iter()
-            .min_by(|a, b| evident(a).total_cmp(&evident(b)).then(a.cost.total.p50.cmp(&b.cost.total.p50)))
+            .filter(|candidate| error(candidate) <= best + WORTH_POINTS)
+            .min_by(|a, b| a.cost.total.p50.cmp(&b.cost.total.p50))
             .map(|candidate| self.with_evidence(candidate))
     }
 }

@@ -1,0 +1,58 @@
+//! What a report is made from.
+
+use std::path::PathBuf;
+
+use shoestring_planner::recipe::Interval;
+use shoestring_planner::units::Usd;
+
+/// Everything a report is made from. Every list may be empty.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// Run directories, in the order in which they are shown.
+    pub runs: Vec<PathBuf>,
+    /// What the planner expects for more and less money, on `ImageNet`.
+    pub frontier: Vec<FrontierPoint>,
+    /// In words, what the frontier was computed for (machine, price, data).
+    pub frontier_context: String,
+    /// Published CLIP runs whose cost is known.
+    pub published: Vec<PublishedPoint>,
+    /// Budgets drawn as lines.
+    pub budgets: Vec<Usd>,
+    /// In words, as of when prices and facts hold. Never the current time, so that reports compare equal.
+    pub as_of: String,
+    /// Where the numbers come from, listed at the end of the page.
+    pub sources: Vec<SourceNote>,
+}
+
+/// One plan on the frontier of cost and accuracy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrontierPoint {
+    /// The plan in a few words: `H/14, 70 px then 224 px`.
+    pub label: String,
+    /// Its expected cost.
+    pub cost_usd: Usd,
+    /// Its expected zero-shot top-1 accuracy on `ImageNet` in percent, with the 80 % interval.
+    pub accuracy_percent: Interval,
+}
+
+/// A published run with its cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublishedPoint {
+    /// The run in a few words: `CLIPA-v2 H/14, 84 px`.
+    pub label: String,
+    /// Where it was published.
+    pub paper: String,
+    /// What its authors say it cost.
+    pub cost_usd: Usd,
+    /// Zero-shot top-1 accuracy on `ImageNet` in percent.
+    pub accuracy_percent: f64,
+}
+
+/// Where a number comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceNote {
+    /// The number or the set of numbers.
+    pub what: String,
+    /// Where it is from, with its date.
+    pub source: String,
+}

@@ -1,0 +1,202 @@
+//! `plan`: a budget becomes a recipe.
+
+use std::path::Path;
+
+use chrono::NaiveDate;
+use shoestring_planner::calibration::Calibration;
+use shoestring_planner::offer::{Offer, PriceTable, THIS_MACHINE};
+use shoestring_planner::plan::Plan;
+use shoestring_planner::recipe::TextReduction;
+use shoestring_planner::search::{
+    self, DataRequest, Fixed, HardwareRequest, Request, SearchError, StatedPrice,
+};
+use shoestring_planner::units::{Tokens, Usd};
+use shoestring_reports::FrontierPoint;
+
+use super::{data, read_text};
+use crate::cli::{PlanArgs, PlanFormat};
+use crate::failure::{Exit, Failure};
+use crate::output::{Printer, write_file};
+
+pub(crate) fn plan(args: &PlanArgs, printer: Printer) -> Result<Exit, Failure> {
+    let request = request(args)?;
+    let plan = search::plan(&request).map_err(failure)?;
+    let toml = meant(&plan);
+    if let Some(path) = &args.out {
+        write_recipe(path, &toml, args.force)?;
+    }
+    match args.format {
+        PlanFormat::Text => printer.data(&plan.text())?,
+        PlanFormat::Json => printer.json(&plan.json())?,
+        PlanFormat::Toml => printer.data(&toml)?,
+    }
+    if let Some(path) = &args.out {
+        printer.note(&format!("recipe written to {}", path.display()));
+    }
+    Ok(Exit::Success)
+}
+
+/// The recipe of the last tier: what `--out` writes.
+fn meant(plan: &Plan) -> String {
+    plan.tiers.last().map_or_else(|| plan.recipe.toml(), |tier| tier.meant().recipe.toml())
+}
+
+fn request(args: &PlanArgs) -> Result<Request, Failure> {
+    let first = args.budget.first().copied().unwrap_or_default();
+    let this_machine = args.offer.as_deref() == Some(THIS_MACHINE);
+    let price = args.price.map(|price| {
+        if this_machine { StatedPrice::PerMachineHour(price) } else { StatedPrice::PerGpuHour(price) }
+    });
+    let data = match &args.data {
+        None => match DataRequest::default() {
+            DataRequest::Named { name, .. } => {
+                DataRequest::Named { name, unique_samples: args.unique_samples }
+            }
+            own @ DataRequest::Own(_) => own,
+        },
+        Some(folder) if Path::new(folder).is_dir() => {
+            DataRequest::Own(shoestring_data::read_dataset_folder(Path::new(folder)).map_err(data::failure)?)
+        }
+        Some(name) => DataRequest::Named { name: name.clone(), unique_samples: args.unique_samples },
+    };
+    let calibration = match &args.calibration {
+        None => None,
+        Some(path) => Some(Calibration::read(&read_text(path)?).map_err(|error| {
+            let hint = error.hint();
+            Failure::new(Exit::Usage, anyhow::anyhow!("{}: {error}", path.display())).hint(hint)
+        })?),
+    };
+    let mut request = Request::new(first, today());
+    if let Some(reduction) = args.text_reduction {
+        request.text_reductions = vec![TextReduction::from(reduction)];
+    }
+    Ok(Request {
+        budgets: args.budget.clone(),
+        hardware: HardwareRequest {
+            offer: args.offer.clone(),
+            gpu: args.gpu.clone(),
+            price,
+            gpus: args.gpus,
+            spot: args.spot,
+            provider: None,
+            prices: args.prices.as_deref().map(read_prices).transpose()?,
+        },
+        deadline: args.deadline,
+        data_stated: args.data.is_some(),
+        data,
+        samples: args.samples,
+        finetune_samples: args.finetune_samples,
+        finetune_sizes_px: args.finetune_sizes.clone(),
+        architecture: args.arch.clone(),
+        fixed: Fixed { image_size_px: args.image_size, text_tokens: args.text_tokens.map(Tokens) },
+        confidence: args.confidence,
+        calibration,
+        command: command_line(),
+        ..request
+    })
+}
+
+/// Offers of a price table on disk.
+pub(super) fn read_prices(path: &Path) -> Result<Vec<Offer>, Failure> {
+    let table = PriceTable::read(&read_text(path)?);
+    if table.today.is_empty() {
+        let why = table
+            .rejected
+            .first()
+            .map_or("it has no rows".to_owned(), |first| format!("line {}: {}", first.line, first.reason));
+        return Err(Failure::new(Exit::Usage, anyhow::anyhow!("{}: no offer in it: {why}", path.display()))
+            .hint(
+                "`shoestring prices update` writes such a table; docs/formats.md has its columns".to_owned(),
+            ));
+    }
+    Ok(table.today)
+}
+
+/// The planner has no clock; the door does.
+fn today() -> NaiveDate {
+    chrono::Utc::now().date_naive()
+}
+
+/// The command as typed, for the recipe's comments.
+fn command_line() -> String {
+    std::env::args()
+        .enumerate()
+        .map(|(index, word)| if index == 0 { "shoestring".to_owned() } else { quoted(&word) })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn failure(error: SearchError) -> Failure {
+    let hint = error.hint();
+    let exit = match error {
+        SearchError::Request(_) => Exit::Usage,
+        SearchError::NoFeasiblePlan { .. } => Exit::Infeasible,
+    };
+    Failure::new(exit, error).hint(hint)
+}
+
+fn write_recipe(path: &Path, toml: &str, force: bool) -> Result<(), Failure> {
+    if !force && let Ok(existing) = std::fs::read_to_string(path) {
+        if body(&existing) == body(toml) {
+            return Ok(());
+        }
+        return Err(Failure::new(Exit::Failure, anyhow::anyhow!("{}: is another recipe", path.display()))
+            .hint("--force overwrites it; --out FILE writes elsewhere".to_owned()));
+    }
+    write_file(path, toml.as_bytes())
+}
+
+/// A recipe without the comments at its top, which may tell of the day they were written.
+fn body(toml: &str) -> String {
+    toml.lines().skip_while(|line| line.starts_with('#') || line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// What the planner expects for more and less money, for a report.
+pub(super) struct Frontier {
+    pub(super) points: Vec<FrontierPoint>,
+    pub(super) context: String,
+    pub(super) as_of: String,
+}
+
+/// The planner's frontier from a tenth of the smallest to four times the largest of `budgets`, at the paper's
+/// price, since the published runs on the same chart are reckoned with it.
+pub(super) fn frontier(budgets: &[Usd]) -> Result<Frontier, Failure> {
+    const PAPER: &str = "clipa-v2-paper";
+    let low = budgets.iter().min().copied().unwrap_or(Usd::from_micros(10_000_000_000)).dollars() / 10.0;
+    let high = budgets.iter().max().copied().unwrap_or(Usd::from_micros(10_000_000_000)).dollars() * 4.0;
+    let steps = 12;
+    let ladder: Vec<Usd> = (0..=steps)
+        .map(|step| Usd::from_dollars(low * (high / low).powf(f64::from(step) / f64::from(steps))))
+        .collect();
+    let mut request = Request::new(ladder[0], today());
+    request.hardware.offer = Some(PAPER.to_owned());
+    let points = search::frontier(&request, &ladder).map_err(failure)?;
+    let as_of = shoestring_planner::offer::references()
+        .iter()
+        .find(|offer| offer.provider == PAPER)
+        .map_or(String::new(), |offer| offer.as_of.clone());
+    Ok(Frontier {
+        points: points
+            .into_iter()
+            .filter_map(|point| {
+                Some(FrontierPoint {
+                    label: point.label,
+                    cost_usd: point.cost.p50,
+                    accuracy_percent: point.accuracy_percent?.into(),
+                })
+            })
+            .collect(),
+        context: "planned for 8 x A100-80GB at the CLIPA-v2 paper's 1.575 USD per GPU-hour, DataComp-1B"
+            .into(),
+        as_of: format!("published costs as printed; the paper's price of {as_of}"),
+    })
+}
