@@ -12,6 +12,9 @@ use crate::words::{counted, percent, slug, unique};
 /// More lines than this in one chart cannot be told apart: further runs go to the next chart.
 const LINES: usize = 6;
 
+/// A data set and its number of classes: the same name with another number of classes is another task.
+type Task<'a> = (&'a str, Option<u64>);
+
 struct Series<'a> {
     label: &'a str,
     /// Samples seen and percent.
@@ -20,10 +23,9 @@ struct Series<'a> {
 
 /// The charts of all data sets that were evaluated.
 pub(super) fn all(runs: &[RunRecord]) -> Vec<Draft> {
-    // The same name with another number of classes is another task.
-    let mut datasets: BTreeMap<(&str, Option<u64>), Vec<Series>> = BTreeMap::new();
+    let mut datasets: BTreeMap<Task, Vec<Series>> = BTreeMap::new();
     for run in runs {
-        let mut of_run: BTreeMap<(&str, Option<u64>), Vec<(f64, f64)>> = BTreeMap::new();
+        let mut of_run: BTreeMap<Task, Vec<(f64, f64)>> = BTreeMap::new();
         for row in &run.evaluations {
             if let Some(accuracy) = row.accuracy_percent() {
                 let points = of_run.entry((row.dataset.as_str(), row.classes)).or_default();
