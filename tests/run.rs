@@ -123,6 +123,6 @@ fn a_report_without_runs_shows_what_the_budget_can_buy() {
     sandbox.ok(&["report", "--out", "page"]);
     let page = fs::read_to_string(sandbox.path("page/index.html")).expect("page");
     assert!(page.contains("CLIPA"), "published runs are on the page");
-    let frontier = fs::read_to_string(sandbox.path("page/frontier.csv")).expect("frontier");
+    let frontier = fs::read_to_string(sandbox.path("page/tables/frontier.csv")).expect("frontier");
     assert!(frontier.lines().count() > 5, "{frontier}");
 }

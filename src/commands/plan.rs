@@ -146,7 +146,7 @@ fn failure(error: SearchError) -> Failure {
 
 fn write_recipe(path: &Path, toml: &str, force: bool) -> Result<(), Failure> {
     if !force && let Ok(existing) = std::fs::read_to_string(path) {
-        if body(&existing) == body(toml) {
+        if same_recipe(&existing, toml) {
             return Ok(());
         }
         return Err(Failure::new(Exit::Failure, anyhow::anyhow!("{}: is another recipe", path.display()))
@@ -155,9 +155,16 @@ fn write_recipe(path: &Path, toml: &str, force: bool) -> Result<(), Failure> {
     write_file(path, toml.as_bytes())
 }
 
-/// A recipe without the comments at its top, which may tell of the day they were written.
-fn body(toml: &str) -> String {
-    toml.lines().skip_while(|line| line.starts_with('#') || line.is_empty()).collect::<Vec<_>>().join("\n")
+/// Whether two recipes say the same, but for comments and the command that made them.
+fn same_recipe(a: &str, b: &str) -> bool {
+    let facts = |text: &str| {
+        let mut table: toml::Table = text.parse().ok()?;
+        if let Some(planned) = table.get_mut("planned").and_then(toml::Value::as_table_mut) {
+            planned.remove("command");
+        }
+        Some(table)
+    };
+    facts(a).is_some_and(|a| facts(b) == Some(a))
 }
 
 /// What the planner expects for more and less money, for a report.

@@ -87,7 +87,13 @@ impl RunError {
     /// Whether the user asked for something that cannot be (exit code 2) rather than something failing (1).
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::OtherRecipe { .. } | Self::Frozen(_) | Self::NotARun { .. })
+        matches!(
+            self,
+            Self::OtherRecipe { .. }
+                | Self::Frozen(_)
+                | Self::NotARun { .. }
+                | Self::Data(DataError::Value { .. })
+        )
     }
 
     /// Advice, apart from the error.

@@ -50,23 +50,26 @@ pub(super) fn wrapped(first: &str, text: &str, width: usize) -> Vec<String> {
 }
 
 /// `text` broken at spaces into lines of at most `width` characters, the first after `first`, the others after
-/// `indent` spaces.
+/// `indent` spaces. A path longer than a line is broken behind its slashes.
 pub(super) fn wrapped_under(first: &str, indent: usize, text: &str, width: usize) -> Vec<String> {
+    let room = width.saturating_sub(indent);
     let indent = " ".repeat(indent);
     let mut lines = Vec::new();
     let mut line = first.to_owned();
     let mut empty = true;
     for word in text.split_whitespace() {
-        let fits = line.chars().count() + usize::from(!empty) + word.chars().count() <= width;
-        if !empty && !fits {
-            lines.push(std::mem::replace(&mut line, indent.clone()));
-            empty = true;
+        let pieces: Vec<&str> =
+            if word.chars().count() > room { word.split_inclusive('/').collect() } else { vec![word] };
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let space = usize::from(!empty && index == 0);
+            if !empty && line.chars().count() + space + piece.chars().count() > width {
+                lines.push(std::mem::replace(&mut line, indent.clone()));
+            } else if space == 1 {
+                line.push(' ');
+            }
+            line.push_str(piece);
+            empty = false;
         }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        empty = false;
     }
     lines.push(line);
     lines
@@ -90,5 +93,6 @@ mod tests {
         let lines = wrapped("- ", "one two three four", 10);
         assert_eq!(lines, ["- one two", "  three", "  four"]);
         assert!(lines.iter().all(|line| line.len() <= 10));
+        assert_eq!(wrapped("- ", "at one/two/three/4", 10), ["- at one/", "  two/", "  three/4"]);
     }
 }
