@@ -19,5 +19,3 @@ pub use self::report::{Note, Report, ReportFile, ReportFiles};
 
 #[cfg(test)]
 mod fixture;
-#[cfg(test)]
-mod preview;

@@ -181,9 +181,12 @@ pub(super) fn frontier(budgets: &[Usd]) -> Result<Frontier, Failure> {
     let low = budgets.iter().min().copied().unwrap_or(Usd::from_micros(10_000_000_000)).dollars() / 10.0;
     let high = budgets.iter().max().copied().unwrap_or(Usd::from_micros(10_000_000_000)).dollars() * 4.0;
     let steps = 12;
-    let ladder: Vec<Usd> = (0..=steps)
+    let mut ladder: Vec<Usd> = (0..=steps)
         .map(|step| Usd::from_dollars(low * (high / low).powf(f64::from(step) / f64::from(steps))))
+        .chain(budgets.iter().copied())
         .collect();
+    ladder.sort_unstable();
+    ladder.dedup();
     let mut request = Request::new(ladder[0], today());
     request.hardware.offer = Some(PAPER.to_owned());
     let points = search::frontier(&request, &ladder).map_err(failure)?;

@@ -1,7 +1,7 @@
 //! `report`: tables and charts of runs, published models and the planner's frontier.
 
 use serde_json::json;
-use shoestring_planner::published;
+use shoestring_planner::published::{self, PublishedRun};
 use shoestring_planner::units::Usd;
 use shoestring_reports::{Inputs, Note, PublishedPoint, Report, SourceNote};
 
@@ -53,13 +53,28 @@ fn published_points() -> Vec<PublishedPoint> {
         .filter_map(|run| {
             let cost = run.cost.filter(|&cost| cost > Usd::ZERO)?;
             Some(PublishedPoint {
-                label: run.model.clone(),
+                label: label(run),
                 paper: run.paper.clone(),
                 cost_usd: cost,
                 accuracy_percent: run.accuracy_percent,
             })
         })
         .collect()
+}
+
+/// A run in a few words: `CLIPA-v2 H/14, 84/224 px`, and the data where they are not the ones that plans assume.
+fn label(run: &PublishedRun) -> String {
+    let model = run.model.replace("ViT-", "");
+    let who = run.paper.split_whitespace().next().filter(|paper| paper.starts_with("CLIPA"));
+    let mut out = who.map_or_else(|| model.clone(), |paper| format!("{paper} {model}"));
+    if run.stages.len() > 1 {
+        let sizes: Vec<String> = run.stages.iter().map(|stage| stage.image_size_px.to_string()).collect();
+        out.push_str(&format!(", {} px", sizes.join("/")));
+    }
+    if run.dataset != "DataComp-1B" {
+        out.push_str(&format!(", {}", run.dataset));
+    }
+    out
 }
 
 fn sources() -> Vec<SourceNote> {

@@ -159,7 +159,8 @@ impl OnImageNet<'_> {
             let number = (index + 1).to_string();
             points.push(labelled(form, at, &point.label, number, Color::INK));
         }
-        draw_trails(&mut frame, form, &self.own, |_| (Shape::Square, Color::GREEN), &mut points);
+        let look = |_| (Shape::Square, Color::GREEN);
+        draw_trails(&mut frame, form, &self.own, look, &mut points, &mut obstacles);
         let radius = frame.sizes.mark;
         for (_, point) in &self.published {
             let at = frame.at(point.cost_usd.dollars(), point.accuracy_percent);
@@ -256,6 +257,7 @@ fn draw_trails(
     trails: &[Trail],
     look: impl Fn(usize) -> (Shape, Color),
     points: &mut Vec<Labelled>,
+    obstacles: &mut Obstacles,
 ) {
     let radius = frame.sizes.mark;
     for (index, trail) in trails.iter().enumerate() {
@@ -268,6 +270,7 @@ fn draw_trails(
         for &(x, y) in before {
             let at = frame.at(x, y);
             frame.scene.mark(at, shape, radius * 0.6, color);
+            obstacles.boxes.push(Rect::around(at, radius * 0.6 + 1.0));
         }
         let at = frame.at(last.0, last.1);
         frame.scene.mark(at, shape, radius, color);
@@ -391,6 +394,7 @@ impl OnOwnData {
             &self.own,
             |index| (Shape::series(index), Color::series(index)),
             &mut points,
+            &mut obstacles,
         );
         let style = frame.sizes.small_style(Color::INK);
         let radius = frame.sizes.mark;

@@ -157,7 +157,8 @@ fn best_place(
             if !bounds.contains(&area) || hits(&area) || blocked || crossed {
                 continue;
             }
-            let over = obstacles.lines.iter().filter(|(from, to)| area.clip(*from, *to).is_some()).count();
+            let near = area.grown(2.0);
+            let over = obstacles.lines.iter().filter(|(from, to)| near.clip(*from, *to).is_some()).count();
             let sideways = 0.25 * style.em * dy.abs() + if dx < -0.2 { 0.1 * style.em } else { 0.0 };
             let cost = distance + sideways + 1.5 * style.em * over as f64;
             if best.as_ref().is_none_or(|best| cost < best.cost) {
