@@ -354,27 +354,29 @@ impl From<ImageReductionArg> for ImageReduction {
 fn parse_usd(text: &str) -> Result<Usd, String> {
     let amount: Usd = text.parse().map_err(|error: shoestring_planner::units::UsdError| error.to_string())?;
     if amount < Usd::ZERO {
-        return Err("a price cannot be negative".into());
+        return Err("a price cannot be negative\nhint: 0 is free".into());
     }
     Ok(amount)
 }
 
 fn parse_budget(text: &str) -> Result<Usd, String> {
     let amount: Usd = text.parse().map_err(|error: shoestring_planner::units::UsdError| {
-        format!("{error} (write 10000, 10k, 1.5M or 0.05)")
+        format!("{error}\nhint: write 10000, 10k, 1.5M or 0.05")
     })?;
     match amount {
-        Usd::ZERO => Err("a budget of zero buys nothing; state more than zero dollars".into()),
-        negative if negative < Usd::ZERO => Err("a budget cannot be negative".into()),
+        Usd::ZERO => Err("a budget of zero buys nothing\nhint: state more than zero dollars".into()),
+        negative if negative < Usd::ZERO => {
+            Err("a budget cannot be negative\nhint: state the dollars that there are to spend".into())
+        }
         amount => Ok(amount),
     }
 }
 
 fn parse_duration(text: &str) -> Result<Hours, String> {
     let duration =
-        humantime::parse_duration(text).map_err(|error| format!("{error} (write 36h, 30d or 90m)"))?;
+        humantime::parse_duration(text).map_err(|error| format!("{error}\nhint: write 36h, 30d or 90m"))?;
     if duration.is_zero() {
-        return Err("a deadline of zero leaves no time".into());
+        return Err("a deadline of zero leaves no time\nhint: write 36h, 30d or 90m".into());
     }
     Ok(Hours::from_seconds(duration.as_secs_f64()))
 }
@@ -382,6 +384,9 @@ fn parse_duration(text: &str) -> Result<Hours, String> {
 fn parse_probability(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
-        _ => Err("a probability above 0 and below 1 (for example 0.9)".into()),
+        _ => {
+            Err("not a probability above 0 and below 1\nhint: 0.9 asks for nine plans in ten to stay within"
+                .into())
+        }
     }
 }

@@ -27,7 +27,9 @@ fn budgets_that_buy_nothing() {
         ("ten", &["not an amount of dollars", "10k"]),
         ("", &["not an amount of dollars"]),
     ] {
-        refused(&sandbox.run(&["plan", "--budget", budget]), 2, words);
+        let said = sandbox.run(&["plan", "--budget", budget]);
+        refused(&said, 2, words);
+        refused(&said, 2, &["--budget", "hint:"]);
     }
     refused(&sandbox.run(&["plan", "--budget", "0.000001"]), 3, &["smallest", "hint:"]);
     assert_eq!(sandbox.run(&["plan", "--budget", "10k"]).code, 0);
@@ -69,7 +71,7 @@ fn recipes_that_cannot_be_read() {
         ("newer", "version = 1", "version = 2", &["version = 2", "hint: update"]),
         ("zero", "cap_usd = 1.0", "cap_usd = 0.0", &["budget.cap_usd", "more than zero"]),
         ("odd", "image_size_px = 16", "image_size_px = 17", &["stage[0].image_size_px = 17", "16 or 24"]),
-        ("toml", "[budget]", "[budget", &["toml.toml:"]),
+        ("toml", "[budget]", "[budget", &["toml.toml:6", "hint:"]),
     ] {
         let file = format!("{name}.toml");
         assert!(SMALL.contains(from));
@@ -127,6 +129,43 @@ fn shards_that_are_missing_or_broken() {
     fs::remove_file(&shards[0]).expect("remove");
     refused(&sandbox.run(&["run", "good.toml"]), 1, &[&name, "hint:"]);
     assert!(!sandbox.path("runs/small/checkpoints").exists(), "nothing was trained");
+}
+
+#[test]
+fn broken_pictures_and_empty_captions_are_skipped_counted_and_named() {
+    let sandbox = Sandbox::new();
+    let recipe = on_shards(&sandbox);
+    sandbox.write("good.toml", &recipe);
+    let shard = sandbox.path("set/train-000.tar");
+    let mut bytes = fs::read(&shard).expect("shard");
+    // The first picture loses its end mark and more; the first caption becomes white space. Sizes stay.
+    let member = |bytes: &[u8], kind: &str| {
+        (0..bytes.len() / 512)
+            .map(|block| block * 512)
+            .find(|&at| {
+                bytes[at..at + 100]
+                    .split(|&byte| byte == 0)
+                    .next()
+                    .is_some_and(|name| name.ends_with(kind.as_bytes()))
+            })
+            .map(|at| {
+                let size = std::str::from_utf8(&bytes[at + 124..at + 135]).expect("octal");
+                (at + 512, usize::from_str_radix(size.trim_matches(['\0', ' ']), 8).expect("octal"))
+            })
+            .expect("a member")
+    };
+    let (picture, length) = member(&bytes, ".png");
+    bytes[picture + length / 4..picture + length].fill(0);
+    let (caption, length) = member(&bytes, ".txt");
+    bytes[caption..caption + length].fill(b' ');
+    fs::write(&shard, bytes).expect("writes");
+
+    let said = sandbox.run(&["run", "good.toml", "--dir", "run"]);
+    assert_eq!(said.code, 0, "{}", said.snapshot());
+    assert!(said.stderr.contains("could not be used"), "{}", said.snapshot());
+    assert!(said.stderr.contains("train-000.tar"), "{}", said.snapshot());
+    let log = fs::read_to_string(sandbox.path("run/run.log")).expect("log");
+    assert!(log.contains("broken image") || log.contains("empty caption"), "{log}");
 }
 
 #[test]

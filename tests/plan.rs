@@ -50,7 +50,11 @@ fn the_recipe_is_the_same_by_out_and_by_format_and_reads_back() {
     assert_eq!(recipe(&shown.stdout), recipe(&written));
     let run = sandbox.run(&["run", "recipe.toml"]);
     assert_eq!(run.code, 2, "{}", run.snapshot());
-    assert!(run.stderr.contains("stage.text_reduction") && run.stderr.contains("hint:"), "{}", run.snapshot());
+    assert!(
+        run.stderr.contains("stage.text_reduction") && run.stderr.contains("hint:"),
+        "{}",
+        run.snapshot()
+    );
 }
 
 #[test]

@@ -203,6 +203,10 @@ impl Executor for ClipExecutor {
         drawn
     }
 
+    fn bad_examples(&self) -> Vec<String> {
+        self.data[self.stage].loader.counts().examples
+    }
+
     fn evaluation_samples(&self) -> u64 {
         evaluation_samples(&self.data)
     }

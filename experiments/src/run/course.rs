@@ -78,6 +78,8 @@ pub(crate) struct Course<'a> {
     pub(crate) checkpoint_at: f64,
     /// Samples and seconds of steps since the last metrics line.
     pub(crate) since_line: (u64, f64),
+    /// Bad samples that were spoken of.
+    pub(crate) bad_said: u64,
 }
 
 impl<'a> Course<'a> {
@@ -108,6 +110,7 @@ impl<'a> Course<'a> {
             if let Some(halt) = self.train_stage()? {
                 return Ok(halt);
             }
+            self.say_bad_samples();
             if self.is_last_stage() {
                 return Ok(Halt::Finished);
             }
@@ -121,6 +124,26 @@ impl<'a> Course<'a> {
             self.position.stage_step = 0;
             self.entered = false;
         }
+    }
+
+    /// Says what was skipped of the data, if that is more than was said before.
+    pub(crate) fn say_bad_samples(&mut self) {
+        let drawn = self.executor.drawn();
+        let bad: u64 = drawn.bad.values().sum();
+        if bad <= self.bad_said {
+            return;
+        }
+        self.bad_said = bad;
+        let causes: Vec<String> = drawn.bad.iter().map(|(cause, count)| format!("{count} {cause}")).collect();
+        let mut text = format!(
+            "{bad} of {} samples drawn could not be used, others took their place: {}",
+            drawn.samples,
+            causes.join(", ")
+        );
+        for example in self.executor.bad_examples() {
+            text.push_str(&format!("\n  {example}"));
+        }
+        self.say(&text);
     }
 
     fn enter_stage(&mut self) -> Result<(), RunError> {

@@ -57,6 +57,7 @@ impl Ended {
 impl Course<'_> {
     /// Does what a halt asks for: the last checkpoint, the last evaluation, the last row.
     pub(crate) fn end(&mut self, halt: Halt) -> Result<Ended, RunError> {
+        self.say_bad_samples();
         let ended = match halt {
             Halt::Stopped => {
                 self.say("stopping: writing a checkpoint");

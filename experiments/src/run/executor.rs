@@ -53,6 +53,9 @@ pub(crate) trait Executor {
     /// What was drawn from the data since the run began.
     fn drawn(&self) -> Drawn;
 
+    /// The first few samples that could not be used, where they lie and why.
+    fn bad_examples(&self) -> Vec<String>;
+
     /// Images of one evaluation; 0: nothing is evaluated.
     fn evaluation_samples(&self) -> u64;
 

@@ -343,6 +343,7 @@ impl Site<'_> {
             checkpoint_settled: guard.account().settled(),
             checkpoint_at: clock.elapsed().as_secs_f64(),
             since_line: (0, 0.0),
+            bad_said: 0,
             guard,
         };
         let halt = course.go()?;

@@ -62,12 +62,24 @@ impl Data {
     /// read from.
     #[must_use]
     pub fn resolved(&self, folder: &Path) -> Self {
-        let resolve = |path: &String| {
-            if path.is_empty() { String::new() } else { folder.join(path).to_string_lossy().into_owned() }
-        };
+        self.with_paths(|path| folder.join(path).to_string_lossy().into_owned())
+    }
+
+    /// The same data with every path below `folder` written relative to it, as a file in that folder names it;
+    /// so that file and data can be moved together.
+    #[must_use]
+    pub fn relative_to(&self, folder: &Path) -> Self {
+        self.with_paths(|path| {
+            let below = Path::new(path).strip_prefix(folder).ok();
+            below.map_or_else(|| path.to_owned(), |below| below.to_string_lossy().into_owned())
+        })
+    }
+
+    fn with_paths(&self, change: impl Fn(&str) -> String) -> Self {
+        let changed = |path: &String| if path.is_empty() { String::new() } else { change(path) };
         let source = |source: &DataSource| match source {
             DataSource::Webdataset { shards } => {
-                DataSource::Webdataset { shards: shards.iter().map(resolve).collect() }
+                DataSource::Webdataset { shards: shards.iter().map(changed).collect() }
             }
             synthetic @ DataSource::Synthetic { .. } => synthetic.clone(),
         };
@@ -75,8 +87,8 @@ impl Data {
             train: source(&self.train),
             evaluation: self.evaluation.as_ref().map(|evaluation| EvaluationData {
                 source: source(&evaluation.source),
-                class_names: resolve(&evaluation.class_names),
-                templates: resolve(&evaluation.templates),
+                class_names: changed(&evaluation.class_names),
+                templates: changed(&evaluation.templates),
                 ..evaluation.clone()
             }),
             ..self.clone()

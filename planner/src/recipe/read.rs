@@ -92,7 +92,8 @@ fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, RecipeError>
         file: file.to_owned(),
         line: error.span().map_or(1, |span| line_of(text, span.start)),
         message: error.message().replace('\n', ", "),
-        hint: nearest_field(error.message()),
+        hint: nearest_field(error.message())
+            .or_else(|| Some("docs/formats.md has the fields; examples/ has files that run".to_owned())),
     };
     let table: toml::Table = toml::from_str(text).map_err(|error| syntax(&error))?;
     if let Some(found) = table.get("version").and_then(toml::Value::as_integer)

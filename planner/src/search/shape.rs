@@ -219,9 +219,9 @@ mod tests {
                 assert_eq!((tuning.image_size_px, tuning.mask_ratio), (64, 0.0));
             }
             let stages = shape.stages(100_000);
-            let applies = shape.tuning.iter().all(|tuning| {
-                matches!(tuning.amount, Amount::Fraction(fraction) if fraction >= SMALL_FRACTION)
-            });
+            let applies = shape.tuning.iter().all(
+                |tuning| matches!(tuning.amount, Amount::Fraction(fraction) if fraction >= SMALL_FRACTION),
+            );
             let fixed = shape.tuning.iter().any(|tuning| matches!(tuning.amount, Amount::Fixed(_)));
             assert_eq!(stages.is_some(), applies || fixed, "{:?}", shape.tuning);
             if applies {

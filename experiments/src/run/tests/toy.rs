@@ -97,6 +97,10 @@ impl Executor for ToyExecutor {
         Drawn { samples: self.drawn, ..Drawn::default() }
     }
 
+    fn bad_examples(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn evaluation_samples(&self) -> u64 {
         EVALUATION_BATCHES * 16
     }
