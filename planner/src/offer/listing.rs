@@ -172,11 +172,12 @@ pub fn list<'a>(
             "leave --spot out: nothing is sold interruptibly".to_owned()
         })?;
     }
-    let mut keep = |flag: String, wanted: &dyn Fn(&Listed<'a>) -> bool, hint: &dyn Fn(&[Listed<'a>]) -> String| {
-        let before = left.clone();
-        left.retain(|listed| wanted(listed));
-        narrowed(&mut steps, flag, before.len(), left.len(), || hint(&before))
-    };
+    let mut keep =
+        |flag: String, wanted: &dyn Fn(&Listed<'a>) -> bool, hint: &dyn Fn(&[Listed<'a>]) -> String| {
+            let before = left.clone();
+            left.retain(|listed| wanted(listed));
+            narrowed(&mut steps, flag, before.len(), left.len(), || hint(&before))
+        };
     if let Some(gpu) = filter.gpu {
         keep(
             format!("--gpu {}", gpu.name),
@@ -285,7 +286,10 @@ mod tests {
         let filter = Filter { gpu, region: Some("us-est-1".into()), ..Filter::default() };
         let error = list(built_in(), &filter, SortBy::Name, today()).expect_err("no such region");
         let text = error.to_string();
-        assert!(text.contains("`--gpu H100-SXM` leaves ") && text.contains("`--region us-est-1` removes"), "{text}");
+        assert!(
+            text.contains("`--gpu H100-SXM` leaves ") && text.contains("`--region us-est-1` removes"),
+            "{text}"
+        );
         assert!(error.hint.contains("us-east-1"), "{}", error.hint);
         let filter = Filter { max_price: Some(Usd::from_micros(10)), ..Filter::default() };
         let error = list(built_in(), &filter, SortBy::Name, today()).expect_err("too cheap");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use self::catalogue::{
     PriceTable, Rejected, RejectedOffer, built_in, find, find_among, find_named, references, rejected,
 };
-pub use self::listing::{Filter, Listed, ListError, Removed, SortBy, age_days, list, speed_assumption};
+pub use self::listing::{Filter, ListError, Listed, Removed, SortBy, age_days, list, speed_assumption};
 pub use self::usual::{Unbelievable, UsualPrice, believable, usual_price};
 use crate::accelerator::Accelerator;
 use crate::names::UnknownName;

@@ -107,7 +107,7 @@ pub fn believable(usd_per_hour: f64, accelerator: &Accelerator, count: u32) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accelerator::{find, built_in as accelerators};
+    use crate::accelerator::{built_in as accelerators, find};
 
     #[test]
     fn every_built_in_price_is_usual() {
@@ -140,6 +140,9 @@ mod tests {
             assert_eq!(believable(nothing, b200, 1), Err(Unbelievable::Nothing), "{nothing}");
         }
         let lure = believable(0.16, b200, 8).expect_err("two cents a B200");
-        assert!(lure.to_string().starts_with("0.02 USD per B200-SXM and hour, which elsewhere costs 0.57"), "{lure}");
+        assert!(
+            lure.to_string().starts_with("0.02 USD per B200-SXM and hour, which elsewhere costs 0.57"),
+            "{lure}"
+        );
     }
 }

@@ -32,7 +32,8 @@ pub struct AwsBulk {
 
 impl AwsBulk {
     /// Where the list is published.
-    pub const BASE: &'static str = "https://pricing.us-east-1.amazonaws.com/offers/v1.0/aws/AmazonEC2/current";
+    pub const BASE: &'static str =
+        "https://pricing.us-east-1.amazonaws.com/offers/v1.0/aws/AmazonEC2/current";
 }
 
 impl PriceSource for AwsBulk {
@@ -181,8 +182,12 @@ fn read(
             batch.refuse(None, what, Reason::UnknownMachine(field(kind).to_owned()));
             continue;
         };
-        let machine =
-            Machine { instance_type: field(kind), accelerator, count, vcpus: cores.map(|cores| cores as u32) };
+        let machine = Machine {
+            instance_type: field(kind),
+            accelerator,
+            count,
+            vcpus: cores.map(|cores| cores as u32),
+        };
         let mut row = PriceRow::new(feed, "aws", field(region), &machine);
         row.as_of = as_of.to_owned();
         row.source = url.to_owned();
@@ -230,7 +235,8 @@ mod tests {
         );
         assert_eq!(batch.rows[0].as_of, "2026-08-20");
         assert_eq!(batch.passed_over["other terms: system, tenancy, software or reservation"], 4);
-        let refused: Vec<String> = batch.refused.iter().map(|one| format!("{}: {}", one.what, one.reason)).collect();
+        let refused: Vec<String> =
+            batch.refused.iter().map(|one| format!("{}: {}", one.what, one.reason)).collect();
         assert_eq!(
             refused,
             [

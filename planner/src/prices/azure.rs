@@ -156,7 +156,11 @@ fn sort_out(
     }
     let what = format!("azure/{}/{}", item.arm_sku_name, item.arm_region_name);
     if item.currency_code != "USD" {
-        return batch.refuse(None, what, Reason::Unreadable(format!("is in {}, not in USD", item.currency_code)));
+        return batch.refuse(
+            None,
+            what,
+            Reason::Unreadable(format!("is in {}, not in USD", item.currency_code)),
+        );
     }
     if item.unit_of_measure != "1 Hour" {
         let problem = format!("is per `{}`, not per `1 Hour`", item.unit_of_measure);
@@ -185,7 +189,11 @@ fn rows(
         };
         let mut row = PriceRow::new(feed, "azure", &region, &made_of);
         row.as_of = as_of;
-        row.source = format!("{} armSkuName {}", url.origin().ascii_serialization() + url.path(), machine.instance_type);
+        row.source = format!(
+            "{} armSkuName {}",
+            url.origin().ascii_serialization() + url.path(),
+            machine.instance_type
+        );
         let (on_demand, spot) = if is_spot { (None, Some(price)) } else { (Some(price), None) };
         batch.offer(Found { line: None, accelerator: machine.accelerator, on_demand, spot, row });
     }
@@ -244,7 +252,8 @@ mod tests {
         assert_eq!(batch.passed_over["with a Windows licence"], 1);
         assert_eq!(batch.passed_over["other terms: reservations and test prices"], 1);
         assert_eq!(batch.passed_over["other terms: dedicated or low priority"], 1);
-        let refused: Vec<String> = batch.refused.iter().map(|one| format!("{}: {}", one.what, one.reason)).collect();
+        let refused: Vec<String> =
+            batch.refused.iter().map(|one| format!("{}: {}", one.what, one.reason)).collect();
         assert_eq!(
             refused,
             [
@@ -253,9 +262,16 @@ mod tests {
             ]
         );
         // The second page comes from the host that was asked, not from the port in the link.
-        assert!(asked.iter().all(|url| url.starts_with("http://127.0.0.1:9/api/retail/prices?")), "{asked:?}");
+        assert!(
+            asked.iter().all(|url| url.starts_with("http://127.0.0.1:9/api/retail/prices?")),
+            "{asked:?}"
+        );
         assert_eq!(asked.iter().filter(|url| url.contains("skip=1000")).count(), 1);
-        assert!(asked[0].contains("%24filter=") && asked[0].contains("armSkuName+eq+%27Standard_"), "{}", asked[0]);
+        assert!(
+            asked[0].contains("%24filter=") && asked[0].contains("armSkuName+eq+%27Standard_"),
+            "{}",
+            asked[0]
+        );
     }
 
     #[test]

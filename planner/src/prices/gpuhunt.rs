@@ -102,7 +102,8 @@ fn read(feed: &str, cloud: &str, url: &str, text: &str, as_of: &str) -> Result<B
     let needed = |name| column(&header, name, url, 1);
     let [instance, location, price] = [needed("instance_name")?, needed("location")?, needed("price")?];
     let [count, gpu, memory] = [needed("gpu_count")?, needed("gpu_name")?, needed("gpu_memory")?];
-    let [spot, cpu, flags] = [needed("spot")?, needed("cpu")?, column(&header, "flags", url, 1).ok().unwrap_or(usize::MAX)];
+    let [spot, cpu, flags] =
+        [needed("spot")?, needed("cpu")?, column(&header, "flags", url, 1).ok().unwrap_or(usize::MAX)];
     let mut batch = Batch::default();
     for record in reader.records() {
         let record = record.map_err(|error| broken_csv(&error, url))?;
@@ -149,7 +150,11 @@ fn read(feed: &str, cloud: &str, url: &str, text: &str, as_of: &str) -> Result<B
             "True" | "true" => true,
             "False" | "false" | "" => false,
             other => {
-                batch.refuse(line, what, Reason::Unreadable(format!("spot = `{other}` is neither True nor False")));
+                batch.refuse(
+                    line,
+                    what,
+                    Reason::Unreadable(format!("spot = `{other}` is neither True nor False")),
+                );
                 continue;
             }
         };
@@ -204,7 +209,10 @@ mod tests {
         for method in [CompressionMethod::STORE, CompressionMethod::DEFLATE] {
             let archive = zipped("gcp.csv", CSV.as_bytes(), method);
             assert_eq!(unpack(&archive, "gcp.csv", LARGEST_CSV).expect("unpacked"), CSV.as_bytes());
-            assert_eq!(unpack(&archive, "aws.csv", LARGEST_CSV).expect_err("other"), "the archive has no `aws.csv`");
+            assert_eq!(
+                unpack(&archive, "aws.csv", LARGEST_CSV).expect_err("other"),
+                "the archive has no `aws.csv`"
+            );
             let cut = &archive[..archive.len() / 2];
             assert!(unpack(cut, "gcp.csv", LARGEST_CSV).expect_err("half").starts_with("not a zip archive"));
             let mut damaged = archive.clone();

@@ -122,7 +122,8 @@ fn csv_entries(text: &str) -> Result<Vec<Entry>, ImportError> {
     for record in reader.records() {
         let record = record.map_err(broken)?;
         let line = record.position().map_or(0, |position| position.line() as usize);
-        let fields = header.iter().zip(&record).map(|(name, value)| (name.to_owned(), (value.to_owned(), line)));
+        let fields =
+            header.iter().zip(&record).map(|(name, value)| (name.to_owned(), (value.to_owned(), line)));
         entries.push(Entry { line, fields: fields.collect() });
     }
     Ok(entries)
@@ -198,16 +199,18 @@ fn object_places(text: &str, depth: usize) -> Vec<(usize, usize)> {
 }
 
 fn toml_entries(text: &str) -> Result<Vec<Entry>, ImportError> {
-    let document: toml_edit::Document<String> = text.to_owned().parse().map_err(|error: toml_edit::TomlError| {
-        let line = error.span().map_or(1, |span| line_at(text, span.start));
-        whole_file(line, error.message().to_owned(), "the file is not TOML")
-    })?;
+    let document: toml_edit::Document<String> =
+        text.to_owned().parse().map_err(|error: toml_edit::TomlError| {
+            let line = error.span().map_or(1, |span| line_at(text, span.start));
+            whole_file(line, error.message().to_owned(), "the file is not TOML")
+        })?;
     let shape = "write each offer as a table `[[offer]]`";
     for (name, item) in document.iter() {
-        let is_known = name == "offer" && item.is_array_of_tables()
-            || name == "version" && item.as_integer() == Some(1);
+        let is_known =
+            name == "offer" && item.is_array_of_tables() || name == "version" && item.as_integer() == Some(1);
         if !is_known {
-            let line = document.key(name).and_then(|key| key.span()).map_or(1, |span| line_at(text, span.start));
+            let line =
+                document.key(name).and_then(|key| key.span()).map_or(1, |span| line_at(text, span.start));
             return Err(whole_file(line, format!("`{name}` is not understood"), shape));
         }
     }
@@ -284,7 +287,9 @@ impl Entry {
                      --any-price takes the price as it is";
                 Err(self.wrong(field, why.to_string(), hint))
             }
-            Err(why) => Err(self.wrong(field, why.to_string(), "leave the field empty where it is not sold so")),
+            Err(why) => {
+                Err(self.wrong(field, why.to_string(), "leave the field empty where it is not sold so"))
+            }
         }
     }
 }
@@ -415,7 +420,13 @@ as_of = 2026-08-04
             ("USD,hour", "USD,month", 2, "unit = `month`", "divide by 730"),
             ("H100,8,", "H100x,8,", 2, "accelerator = `H100x`", "H100"),
             ("H100,8,", "H100,0,", 2, "count = `0`: is not a whole number", "digits"),
-            ("16.00", "11680", 2, "on_demand_usd_per_hour = `11680`: 1,460.00 USD per H100-SXM", "--any-price"),
+            (
+                "16.00",
+                "11680",
+                2,
+                "on_demand_usd_per_hour = `11680`: 1,460.00 USD per H100-SXM",
+                "--any-price",
+            ),
             ("16.00", "0", 2, "on_demand_usd_per_hour = `0`: no cloud charges that", "leave the field empty"),
             ("16.00", "-3", 2, "on_demand_usd_per_hour = `-3`", "leave"),
             ("16.00", "16$", 2, "is not a plain number", "without a sign"),

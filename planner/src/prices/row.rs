@@ -198,7 +198,8 @@ impl Batch {
             }
         }
         // No provider sells interruptible machines at the price of safe ones.
-        if row.spot_usd_per_hour.is_some() && row.spot_usd_per_hour >= row.on_demand_usd_per_hour
+        if row.spot_usd_per_hour.is_some()
+            && row.spot_usd_per_hour >= row.on_demand_usd_per_hour
             && row.on_demand_usd_per_hour.is_some()
         {
             row.spot_usd_per_hour = None;
@@ -220,7 +221,8 @@ impl Batch {
                 .entry(row.key())
                 .and_modify(|(kept, dearest)| {
                     kept.vcpus = kept.vcpus.or(row.vcpus);
-                    kept.on_demand_usd_per_hour = lower(kept.on_demand_usd_per_hour, row.on_demand_usd_per_hour);
+                    kept.on_demand_usd_per_hour =
+                        lower(kept.on_demand_usd_per_hour, row.on_demand_usd_per_hour);
                     kept.spot_usd_per_hour = lower(kept.spot_usd_per_hour, spot);
                     *dearest = (*dearest).max(spot);
                 })
@@ -329,9 +331,8 @@ pub(super) fn named(
 
 /// Whether both names are of one family: the machine table is not believed where a catalogue says something else.
 fn folded_starts_alike(known: &str, name: &str) -> bool {
-    let family = |text: &str| -> String {
-        crate::names::folded(text.split(['-', ' ']).next().unwrap_or_default())
-    };
+    let family =
+        |text: &str| -> String { crate::names::folded(text.split(['-', ' ']).next().unwrap_or_default()) };
     family(known) == family(name)
 }
 

@@ -13,9 +13,34 @@ use crate::accelerator;
 
 /// Clouds that the catalogue has or had a folder for.
 pub const SKYPILOT_CLOUDS: [&str; 28] = [
-    "aws", "azure", "gcp", "lambda", "runpod", "vast", "oci", "nebius", "fluidstack", "cudo", "paperspace",
-    "do", "ibm", "scp", "hyperbolic", "hyperstack", "seeweb", "shadeform", "primeintellect", "verda", "mithril",
-    "jarvislabs", "lium", "spheron", "yotta", "simplepod", "ovhcloud", "scaleway",
+    "aws",
+    "azure",
+    "gcp",
+    "lambda",
+    "runpod",
+    "vast",
+    "oci",
+    "nebius",
+    "fluidstack",
+    "cudo",
+    "paperspace",
+    "do",
+    "ibm",
+    "scp",
+    "hyperbolic",
+    "hyperstack",
+    "seeweb",
+    "shadeform",
+    "primeintellect",
+    "verda",
+    "mithril",
+    "jarvislabs",
+    "lium",
+    "spheron",
+    "yotta",
+    "simplepod",
+    "ovhcloud",
+    "scaleway",
 ];
 
 /// The catalogue of some clouds.
@@ -195,7 +220,9 @@ fn host_types(accelerator: &str, count: u32) -> &'static [&'static str] {
         ("A100-80GB", 2) => &["a2-ultragpu-2g"],
         ("A100-80GB", 4) => &["a2-ultragpu-4g"],
         ("A100-80GB", 8) => &["a2-ultragpu-8g"],
-        ("L4", 1) => &["g2-standard-4", "g2-standard-8", "g2-standard-12", "g2-standard-16", "g2-standard-32"],
+        ("L4", 1) => {
+            &["g2-standard-4", "g2-standard-8", "g2-standard-12", "g2-standard-16", "g2-standard-32"]
+        }
         ("L4", 2) => &["g2-standard-24"],
         ("L4", 4) => &["g2-standard-48"],
         ("L4", 8) => &["g2-standard-96"],
@@ -388,7 +415,10 @@ mod tests {
             (&NEBIUS.replace("Price,Region", "Cost,Region"), "line 1: the column `Price` is missing"),
             (&NEBIUS[..NEBIUS.len() - 3], "line 2: the last line has no end"),
             (&NEBIUS.replace(",10.00", ""), "line 2: CSV error"),
-            (&NEBIUS.replace("23.60", "0.00").replace("10.00", "0"), "no offer in it: 1 x spot_usd_per_hour of at most a cent, 1 x on_demand"),
+            (
+                &NEBIUS.replace("23.60", "0.00").replace("10.00", "0"),
+                "no offer in it: 1 x spot_usd_per_hour of at most a cent, 1 x on_demand",
+            ),
         ] {
             let error = read("skypilot/nebius", "nebius", "http://x", &fetched(text)).expect_err(text);
             assert!(error.to_string().contains(problem), "{error}");

@@ -187,7 +187,8 @@ mod tests {
         let g5 = batch.rows.iter().find(|row| row.instance_type == "g5.xlarge").expect("g5");
         assert_eq!(g5.on_demand_usd_per_hour, Some(Usd::from_micros(1_006_000)));
         assert_eq!(batch.passed_over["a machine without known accelerators"], 1);
-        let refused: Vec<String> = batch.refused.iter().map(|one| format!("{}: {}", one.what, one.reason)).collect();
+        let refused: Vec<String> =
+            batch.refused.iter().map(|one| format!("{}: {}", one.what, one.reason)).collect();
         assert_eq!(
             refused,
             [

@@ -78,7 +78,10 @@ fn text(listed: &[Listed<'_>]) -> String {
         );
     }
     let _ = writeln!(out, "\n* {}.", offer::speed_assumption());
-    let _ = writeln!(out, "  By the on-demand price; by the spot price (s) with --spot or where there is no other.");
+    let _ = writeln!(
+        out,
+        "  By the on-demand price; by the spot price (s) with --spot or where there is no other."
+    );
     let oldest = listed.iter().filter_map(|one| one.age_days).max();
     if let Some(oldest) = oldest {
         let _ = writeln!(out, "  {} offers, the oldest price up to {oldest} days old.", listed.len());

@@ -8,8 +8,8 @@ use serde_json::json;
 use shoestring_planner::names::UnknownName;
 use shoestring_planner::offer;
 use shoestring_planner::prices::{
-    self, AwsBulk, AzureRetail, Batch, Browser, Cache, Clock, FeedResult, GPUHUNT_CLOUDS, Gpuhunt,
-    Http, NoCache, Patience, PriceSource, SKYPILOT_CLOUDS, SkyPilot, SpotAdvisor, Table,
+    self, AwsBulk, AzureRetail, Batch, Browser, Cache, Clock, FeedResult, GPUHUNT_CLOUDS, Gpuhunt, Http,
+    NoCache, Patience, PriceSource, SKYPILOT_CLOUDS, SkyPilot, SpotAdvisor, Table,
 };
 
 use super::cache::{Folder, default_folder};
@@ -34,7 +34,8 @@ impl Clock for SystemClock {
 pub(crate) fn update(args: &PricesUpdateArgs, printer: Printer) -> Result<Exit, Failure> {
     let sources = sources(args)?;
     let mut table = table_of(&args.out)?;
-    let http = Http::new(args.timeout).map_err(|problem| anyhow::anyhow!("no client for the network: {problem}"))?;
+    let http =
+        Http::new(args.timeout).map_err(|problem| anyhow::anyhow!("no client for the network: {problem}"))?;
     let clock = SystemClock(Instant::now());
     let folder = args.cache.clone().or_else(default_folder).map(|path| Folder::new(&path));
     let cache: &dyn Cache = match &folder {
@@ -140,7 +141,9 @@ fn sources(args: &PricesUpdateArgs) -> Result<Vec<Box<dyn PriceSource>>, Failure
 /// The clouds wanted that a source has.
 fn chosen(wanted: &[String], of: &[&'static str]) -> Vec<String> {
     of.iter()
-        .filter(|cloud| wanted.iter().any(|name| name == "all" || name == *cloud || other_name(name) == **cloud))
+        .filter(|cloud| {
+            wanted.iter().any(|name| name == "all" || name == *cloud || other_name(name) == **cloud)
+        })
         .map(|cloud| (*cloud).to_owned())
         .collect()
 }
@@ -196,7 +199,8 @@ fn text(args: &PricesUpdateArgs, results: &[FeedResult], kept: &[Kept], table: &
     }
     let out_file = args.out.display();
     if results.iter().any(|result| result.outcome.is_ok()) {
-        let _ = writeln!(out, "{out_file}: {} rows; plan with them by `--prices {out_file}`", table.rows.len());
+        let _ =
+            writeln!(out, "{out_file}: {} rows; plan with them by `--prices {out_file}`", table.rows.len());
     } else {
         let _ = writeln!(out, "{out_file}: not touched");
     }
@@ -239,7 +243,12 @@ fn said(results: &[FeedResult], kept: &[Kept], args: &PricesUpdateArgs, printer:
     }
 }
 
-fn object(args: &PricesUpdateArgs, results: &[FeedResult], kept: &[Kept], table: &Table) -> serde_json::Value {
+fn object(
+    args: &PricesUpdateArgs,
+    results: &[FeedResult],
+    kept: &[Kept],
+    table: &Table,
+) -> serde_json::Value {
     let feed = |result: &FeedResult| match &result.outcome {
         Ok(batch) => json!({
             "feed": result.feed, "ok": true, "offers": batch.rows.len(), "as_of": newest(batch),

@@ -217,8 +217,7 @@ mod tests {
     fn tried(answers: &[Script], tries: u32) -> (Result<Fetched, FetchError>, Vec<u64>) {
         let (transport, clock) = (Scripted::new(answers), Fake::default());
         let patience = Patience { tries, ..Patience::default() };
-        let got =
-            Browser::new(&transport, &clock, &super::super::NoCache, patience).get("http://x", &whole);
+        let got = Browser::new(&transport, &clock, &super::super::NoCache, patience).get("http://x", &whole);
         (got, clock.pauses.into_inner())
     }
 
@@ -243,7 +242,8 @@ mod tests {
 
     #[test]
     fn the_server_may_ask_for_a_longer_pause_but_not_for_ever() {
-        let (_, pauses) = tried(&[Ok((429, "", Some(7))), Ok((429, "", Some(86_400))), Ok((200, "", None))], 3);
+        let (_, pauses) =
+            tried(&[Ok((429, "", Some(7))), Ok((429, "", Some(86_400))), Ok((200, "", None))], 3);
         assert_eq!(pauses, [7, 60]);
     }
 
