@@ -136,7 +136,7 @@ fn every_source_is_read_from_its_recorded_shape_and_planned_with() {
 
 #[test]
 fn a_fault_of_any_source_leaves_the_last_good_prices_byte_for_byte() {
-    println!("| source | fault | exit | message |\n|---|---|---|---|");
+    let mut table = String::from("| source | fault | exit code | message |\n|---|---|---|---|\n");
     for source in &SOURCES {
         let sandbox = Sandbox::new();
         assert_eq!(source.update(&sandbox, &source.serve().url, &[]).code, 0);
@@ -184,9 +184,10 @@ fn a_fault_of_any_source_leaves_the_last_good_prices_byte_for_byte() {
             assert!(now == good, "{} {fault}: the table changed", source.name);
             let error = said.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
             let error = error.replace(&server.url, "http://127.0.0.1:PORT");
-            println!("| {} | {fault} | {} | `{error}` |", source.name, said.code);
+            table.push_str(&format!("| {} | {fault} | {} | {error} |\n", source.name, said.code));
         }
     }
+    insta::assert_snapshot!("price_faults", table);
 }
 
 /// What a source's server answers after a change, made before the server starts.

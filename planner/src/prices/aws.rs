@@ -213,26 +213,25 @@ mod tests {
     #[test]
     fn only_on_demand_linux_prices_of_known_families_stay() {
         let batch = batch(LIST).expect("a list");
-        let rows: Vec<(&str, &str, u32, Option<u32>, Option<Usd>)> = batch
+        let rows: Vec<String> = batch
             .rows
             .iter()
             .map(|row| {
-                (
-                    row.instance_type.as_str(),
-                    row.accelerator.as_str(),
-                    row.count,
-                    row.vcpus,
-                    row.on_demand_usd_per_hour,
+                let price = row.on_demand_usd_per_hour.unwrap_or_default();
+                format!(
+                    "{}: {} x {}, {:?} cores, {price}",
+                    row.instance_type, row.count, row.accelerator, row.vcpus
                 )
             })
             .collect();
         assert_eq!(
             rows,
             [
-                ("g5.4xlarge", "A10G", 1, Some(16), Some(Usd::from_micros(1_624_000))),
-                ("p5.48xlarge", "H100-SXM", 8, Some(192), Some(Usd::from_micros(55_040_000))),
+                "g5.4xlarge: 1 x A10G, Some(16) cores, 1.62",
+                "p5.48xlarge: 8 x H100-SXM, Some(192) cores, 55.04"
             ]
         );
+        assert_eq!(batch.rows[0].on_demand_usd_per_hour, Some(Usd::from_micros(1_624_000)));
         assert_eq!(batch.rows[0].as_of, "2026-08-20");
         assert_eq!(batch.passed_over["other terms: system, tenancy, software or reservation"], 4);
         let refused: Vec<String> =

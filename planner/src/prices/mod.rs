@@ -13,6 +13,8 @@ mod spot_advisor;
 mod table;
 mod web;
 
+use std::collections::BTreeMap;
+
 pub use self::aws::{AWS_REGIONS, AwsBulk};
 pub use self::azure::AzureRetail;
 pub use self::diff::{Change, Diff, diff};
@@ -76,14 +78,14 @@ fn not_empty(mut batch: Batch, url: &str) -> Result<Batch, FetchError> {
         batch.refused.sort_by_key(|refused| refused.line);
         return Ok(batch);
     }
-    let mut why: Vec<(usize, String)> = batch
-        .reasons()
-        .into_iter()
-        .chain(batch.passed_over)
-        .map(|(reason, count)| (count, format!("{count} x {reason}")))
-        .collect();
-    why.sort_by(|a, b| b.cmp(a));
-    let why: Vec<String> = why.into_iter().take(3).map(|(_, words)| words).collect();
+    // Rows that should have been offers say more than rows about other things.
+    let counted = |counts: BTreeMap<String, usize>| {
+        let mut counts: Vec<_> = counts.into_iter().map(|(what, count)| (count, what)).collect();
+        counts.sort_by(|a, b| b.cmp(a));
+        counts.into_iter().map(|(count, what)| format!("{count} x {what}"))
+    };
+    let reasons = counted(batch.reasons());
+    let why: Vec<String> = reasons.chain(counted(batch.passed_over)).take(3).collect();
     let why = if why.is_empty() { "it has no rows".to_owned() } else { why.join(", ") };
     Err(FetchError::NoOffer { url: url.to_owned(), why })
 }
