@@ -41,6 +41,7 @@ impl Sandbox {
             .current_dir(self.folder.path())
             .env("NO_COLOR", "1")
             .env("RAYON_NUM_THREADS", "2")
+            .env("NO_PROXY", "127.0.0.1")
             .stdin(Stdio::null());
         command
     }

@@ -16,6 +16,8 @@ fn every_verb_has_help_and_completions_are_made_for_every_shell() {
         &["calibrate", "--help"],
         &["prices", "list", "--help"],
         &["prices", "update", "--help"],
+        &["prices", "import", "--help"],
+        &["prices", "diff", "--help"],
         &["law", "--help"],
         &["demo", "--help"],
     ] {

@@ -6,4 +6,5 @@ mod bad_input;
 mod faults;
 mod help;
 mod plan;
+mod prices;
 mod run;

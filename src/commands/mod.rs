@@ -33,6 +33,8 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Calibrate(args) => calibrate::calibrate(&args, printer),
         Command::Prices(PricesCommand::List(args)) => prices::list(&args, printer),
         Command::Prices(PricesCommand::Update(args)) => prices::update(&args, printer),
+        Command::Prices(PricesCommand::Import(args)) => prices::import(&args, printer),
+        Command::Prices(PricesCommand::Diff(args)) => prices::diff(&args, printer),
         Command::Law(args) => law::law(&args, printer),
         Command::Demo(args) => demo::demo(&args, printer),
         Command::Completions { shell } => {

@@ -1,6 +1,8 @@
 //! Hardware at a price.
 
 mod catalogue;
+mod listing;
+mod usual;
 
 use std::fmt;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub use self::catalogue::{
     PriceTable, Rejected, RejectedOffer, built_in, find, find_among, find_named, references, rejected,
 };
+pub use self::listing::{Filter, ListError, Listed, Removed, SortBy, age_days, list, speed_assumption};
+pub use self::usual::{Unbelievable, UsualPrice, believable, usual_price};
 use crate::accelerator::Accelerator;
 use crate::names::UnknownName;
 use crate::source::Source;
@@ -35,6 +39,21 @@ pub enum PriceBasis {
     Stated,
     /// Nobody said so.
     Assumed,
+}
+
+impl PriceBasis {
+    /// The word that a price table has for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Market => "market",
+            Self::Aggregator => "aggregator",
+            Self::Reference => "reference",
+            Self::Stated => "stated",
+            Self::Assumed => "assumed",
+        }
+    }
 }
 
 /// Hardware at a price. Prices are for the whole machine, all its accelerators, per wall-clock hour.
@@ -64,6 +83,10 @@ pub struct Offer {
     pub citation: String,
     /// What else to know.
     pub note: String,
+    /// What the row came by: `skypilot/aws`, `import`; empty in the built-in catalogue.
+    pub feed: String,
+    /// At most this share of interruptible machines is interrupted in a month, where the provider says so.
+    pub interrupted_percent_per_month: Option<u32>,
 }
 
 impl Offer {
@@ -120,6 +143,8 @@ impl Offer {
             as_of: String::new(),
             citation: String::new(),
             note: String::new(),
+            feed: String::new(),
+            interrupted_percent_per_month: None,
         }
     }
 

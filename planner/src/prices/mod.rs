@@ -1,110 +1,142 @@
-//! Today's prices. The one place of the planner that touches the network, behind [`PriceSource`].
+//! Today's prices. The one place of the planner that touches the network, behind [`Transport`]; where prices come
+//! from is behind [`PriceSource`], and what they are written into is a [`Table`].
 
-mod http;
+mod aws;
+mod azure;
+mod diff;
+mod error;
+mod gpuhunt;
+mod import;
+mod row;
 mod skypilot;
+mod spot_advisor;
+mod table;
+mod web;
 
 use std::collections::BTreeMap;
 
-use chrono::NaiveDate;
+pub use self::aws::{AWS_REGIONS, AwsBulk};
+pub use self::azure::AzureRetail;
+pub use self::diff::{Change, Diff, diff};
+pub use self::error::FetchError;
+pub use self::gpuhunt::{GPUHUNT_CLOUDS, Gpuhunt};
+pub use self::import::{IMPORT_COLUMNS, IMPORT_FEED, ImportError, ImportForm, import};
+pub use self::row::{Batch, PriceRow, Reason, Refused};
+pub use self::skypilot::{SKYPILOT_CLOUDS, SkyPilot};
+pub use self::spot_advisor::SpotAdvisor;
+pub use self::table::{Table, TableError};
+pub use self::web::{
+    Answer, BodyError, Browser, Cache, Cached, Clock, Fetched, Http, NoCache, Patience, Reduce, Transport,
+    Validators, Web, whole,
+};
 
-pub use self::http::Http;
-pub use self::skypilot::{CatalogueRow, Skipped, read_skypilot};
-
-/// Where `SkyPilot` publishes its catalogue, one folder a cloud (schema version 8).
-pub const SKYPILOT_CATALOGUE: &str =
-    "https://raw.githubusercontent.com/skypilot-org/skypilot-catalog/master/catalogs/v8";
-
-/// A text and the day it was last changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// The text.
-    pub text: String,
-    /// Day of the last change by the server's word; today's by its clock if it gives none.
-    pub as_of: NaiveDate,
-}
-
-/// Why nothing was fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// No answer, or one that is no success.
-    #[error("{url}: {problem}")]
-    NoAnswer {
-        /// What was asked.
-        url: String,
-        /// What happened.
-        problem: String,
-    },
-    /// An answer that is not what was asked for.
-    #[error("{url}: line {line}: {problem}")]
-    NotACatalogue {
-        /// What was asked.
-        url: String,
-        /// Line of the answer, counted from 1.
-        line: u64,
-        /// What is wrong.
-        problem: String,
-    },
-}
-
-impl FetchError {
-    /// Advice, apart from the error.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NoAnswer { .. } => {
-                "the prices on disk are as they were; without a network the built-in catalogue serves".into()
-            }
-            Self::NotACatalogue { .. } => "the source may have changed its form; leave this cloud out".into(),
-        })
-    }
-}
-
-/// Something that answers a URL with a text.
+/// Where prices come from. Each of its feeds is fetched, fails and is kept by itself.
 pub trait PriceSource {
-    /// Fetches one text.
-    fn fetch(&self, url: &str) -> Result<Fetched, FetchError>;
+    /// Its feeds, by the name their rows carry: `skypilot/aws`.
+    fn feeds(&self) -> Vec<String>;
+
+    /// Fetches one feed. `known` are rows at hand, for sources that only say how prices relate to others.
+    fn fetch(&self, feed: &str, web: &dyn Web, known: &[PriceRow]) -> Result<Batch, FetchError>;
 }
 
-/// What an update brought.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Update {
-    /// Rows that can be planned with, by cloud, region, instance type.
-    pub rows: Vec<CatalogueRow>,
-    /// Rows that cannot, by reason.
-    pub skipped: BTreeMap<Skipped, usize>,
+/// What came of one feed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedResult {
+    /// The feed.
+    pub feed: String,
+    /// Its rows, or why there are none.
+    pub outcome: Result<Batch, FetchError>,
 }
 
-impl Update {
-    /// The rows as the catalogue's own CSV.
-    ///
-    /// # Panics
-    /// Never: the rows hold only texts and numbers.
-    #[must_use]
-    pub fn csv(&self) -> String {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        for row in &self.rows {
-            #[expect(clippy::expect_used, reason = "writing plain fields to memory")]
-            writer.serialize(row).expect("a row of texts and numbers");
-        }
-        let bytes = writer.into_inner().unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-}
-
-/// Fetches `{base}/{cloud}/vms.csv` of every cloud; all or nothing.
-pub fn update(source: &dyn PriceSource, base: &str, clouds: &[String]) -> Result<Update, FetchError> {
-    let mut update = Update::default();
-    for cloud in clouds {
-        let url = format!("{}/{cloud}/vms.csv", base.trim_end_matches('/'));
-        let fetched = source.fetch(&url)?;
-        let (rows, skipped) = read_skypilot(cloud, &url, &fetched)?;
-        update.rows.extend(rows);
-        for (reason, count) in skipped {
-            *update.skipped.entry(reason).or_default() += count;
+/// Fetches every feed of every source, in order: what earlier ones brought is known to later ones.
+/// `progress` is told before each.
+pub fn update(
+    sources: &[Box<dyn PriceSource>],
+    web: &dyn Web,
+    old: &Table,
+    mut progress: impl FnMut(&str),
+) -> Vec<FeedResult> {
+    let mut known = old.clone();
+    let mut results = Vec::new();
+    for source in sources {
+        for feed in source.feeds() {
+            progress(&feed);
+            let outcome = source.fetch(&feed, web, &known.rows);
+            if let Ok(batch) = &outcome {
+                known.replace(&feed, batch.rows.clone());
+            }
+            results.push(FeedResult { feed, outcome });
         }
     }
-    update.rows.sort_by(|a, b| {
-        (&a.provider, &a.region, &a.instance_type).cmp(&(&b.provider, &b.region, &b.instance_type))
-    });
-    Ok(update)
+    results
+}
+
+/// The batch, unless it is empty: a price list without an offer is a fault of it, whatever its form.
+fn not_empty(mut batch: Batch, url: &str) -> Result<Batch, FetchError> {
+    if !batch.rows.is_empty() {
+        batch.one_row_each();
+        batch.refused.sort_by_key(|refused| refused.line);
+        return Ok(batch);
+    }
+    // Rows that should have been offers say more than rows about other things.
+    let counted = |counts: BTreeMap<String, usize>| {
+        let mut counts: Vec<_> = counts.into_iter().map(|(what, count)| (count, what)).collect();
+        counts.sort_by(|a, b| b.cmp(a));
+        counts.into_iter().map(|(count, what)| format!("{count} x {what}"))
+    };
+    let reasons = counted(batch.reasons());
+    let why: Vec<String> = reasons.chain(counted(batch.passed_over)).take(3).collect();
+    let why = if why.is_empty() { "it has no rows".to_owned() } else { why.join(", ") };
+    Err(FetchError::NoOffer { url: url.to_owned(), why })
+}
+
+/// The part of a feed's name after its source: `aws` of `skypilot/aws`.
+fn part(feed: &str) -> &str {
+    feed.split_once('/').map_or(feed, |(_, part)| part)
+}
+
+/// `base` and `path` with one slash between.
+fn join(base: &str, path: &str) -> String {
+    format!("{}/{path}", base.trim_end_matches('/'))
+}
+
+/// A column by its name, or the refusal of the document.
+fn column(header: &csv::StringRecord, name: &str, url: &str, line: u64) -> Result<usize, FetchError> {
+    header.iter().position(|known| known.trim() == name).ok_or_else(|| FetchError::NotACatalogue {
+        url: url.to_owned(),
+        line,
+        problem: format!("the column `{name}` is missing"),
+    })
+}
+
+/// A number in a column that may be empty.
+fn number(record: &csv::StringRecord, index: Option<usize>) -> Result<Option<f64>, Reason> {
+    let text = index.and_then(|index| record.get(index)).unwrap_or_default().trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Reason::Unreadable(format!("`{text}` is not a number")))
+}
+
+fn broken_csv(error: &csv::Error, url: &str) -> FetchError {
+    let line = error.position().map_or(0, csv::Position::line);
+    FetchError::NotACatalogue { url: url.to_owned(), line, problem: error.to_string() }
+}
+
+/// What a cut-off CSV looks like where its length is not told: the last line has no end.
+fn whole_lines(text: &str, url: &str) -> Result<(), FetchError> {
+    if text.ends_with('\n') {
+        return Ok(());
+    }
+    let line = text.lines().count() as u64;
+    let problem = "the last line has no end: the answer was cut off".to_owned();
+    Err(FetchError::NotACatalogue { url: url.to_owned(), line, problem })
+}
+
+fn text(body: &[u8], url: &str) -> Result<String, FetchError> {
+    String::from_utf8(body.to_vec()).map_err(|error| FetchError::NotACatalogue {
+        url: url.to_owned(),
+        line: 0,
+        problem: format!("not UTF-8 after {} bytes", error.utf8_error().valid_up_to()),
+    })
 }

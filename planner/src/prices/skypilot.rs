@@ -1,217 +1,430 @@
-//! Reading `SkyPilot`'s `vms.csv`: columns by header name, since their order differs from cloud to cloud.
+//! `SkyPilot`'s hosted catalogue: `{base}/{cloud}/vms.csv`, columns by header name, since their order differs from
+//! cloud to cloud. What its `GpuInfo` says (a Python dictionary, with memory in changing units) is not read: memory
+//! comes from the hardware table. Google's accelerators and hosts are separate rows, joined here.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use super::{FetchError, Fetched};
+use super::row::{Batch, Found, Machine, PriceRow, Reason, named, tpu_slice};
+use super::{
+    FetchError, Fetched, PriceSource, Web, broken_csv, column, join, not_empty, number, part, text, whole,
+    whole_lines,
+};
 use crate::accelerator;
 
-/// A row of the catalogue's own CSV.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CatalogueRow {
-    /// Cloud.
-    pub provider: String,
-    /// Region, as the cloud calls it.
-    pub region: String,
-    /// Instance type.
-    pub instance_type: String,
-    /// Accelerator, by the catalogue's name.
-    pub accelerator: String,
-    /// Accelerators in the machine.
-    pub count: u32,
-    /// Virtual CPUs.
-    pub vcpus: Option<u32>,
-    /// USD per hour for the whole machine.
-    pub on_demand_usd_per_hour: Option<f64>,
-    /// USD per hour for the whole machine, interruptible.
-    pub spot_usd_per_hour: Option<f64>,
-    /// Always `list`: a price list.
-    pub basis: &'static str,
-    /// Day of the price.
-    pub as_of: String,
-    /// Where the price was read.
-    pub source: String,
-    /// What to know about it.
-    pub note: String,
+/// Clouds that the catalogue has or had a folder for.
+pub const SKYPILOT_CLOUDS: [&str; 28] = [
+    "aws",
+    "azure",
+    "gcp",
+    "lambda",
+    "runpod",
+    "vast",
+    "oci",
+    "nebius",
+    "fluidstack",
+    "cudo",
+    "paperspace",
+    "do",
+    "ibm",
+    "scp",
+    "hyperbolic",
+    "hyperstack",
+    "seeweb",
+    "shadeform",
+    "primeintellect",
+    "verda",
+    "mithril",
+    "jarvislabs",
+    "lium",
+    "spheron",
+    "yotta",
+    "simplepod",
+    "ovhcloud",
+    "scaleway",
+];
+
+/// The catalogue of some clouds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkyPilot {
+    /// Where the clouds' folders lie.
+    pub base: String,
+    /// Clouds.
+    pub clouds: Vec<String>,
 }
 
-/// Why a row cannot be planned with.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Skipped {
-    /// A machine without accelerators.
-    NoAccelerator,
-    /// A fraction of an accelerator.
-    Fraction,
-    /// An accelerator that the hardware table does not have.
-    UnknownAccelerator(String),
-    /// The price is for the accelerator alone; its host is priced elsewhere.
-    WithoutHost,
-    /// No price, or one that no cloud charges (zero, negative, a cent).
-    NoPrice,
+impl SkyPilot {
+    /// Where the catalogue is published (schema version 8).
+    pub const BASE: &'static str =
+        "https://raw.githubusercontent.com/skypilot-org/skypilot-catalog/master/catalogs/v8";
 }
 
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoAccelerator => f.write_str("no accelerator"),
-            Self::Fraction => f.write_str("a fraction of an accelerator"),
-            Self::UnknownAccelerator(name) => write!(f, "unknown accelerator {name}"),
-            Self::WithoutHost => f.write_str("accelerator priced without its host"),
-            Self::NoPrice => f.write_str("no price, or one of at most a cent"),
-        }
+impl PriceSource for SkyPilot {
+    fn feeds(&self) -> Vec<String> {
+        self.clouds.iter().map(|cloud| format!("skypilot/{cloud}")).collect()
+    }
+
+    fn fetch(&self, feed: &str, web: &dyn Web, _known: &[PriceRow]) -> Result<Batch, FetchError> {
+        let cloud = part(feed);
+        let url = join(&self.base, &format!("{cloud}/vms.csv"));
+        let fetched = web.get(&url, &whole)?;
+        let mut batch = read(feed, cloud, &url, &fetched)?;
+        batch.unchanged = fetched.unchanged;
+        Ok(batch)
     }
 }
 
-#[derive(Deserialize)]
+/// A row as it stands in the document.
 struct Vm {
-    #[serde(rename = "InstanceType", default)]
+    line: u64,
     instance_type: String,
-    #[serde(rename = "AcceleratorName", default)]
     accelerator: String,
-    #[serde(rename = "AcceleratorCount", default)]
     count: Option<f64>,
-    #[serde(rename = "vCPUs", default)]
     vcpus: Option<f64>,
-    #[serde(rename = "Price", default)]
     price: Option<f64>,
-    #[serde(rename = "SpotPrice", default)]
     spot_price: Option<f64>,
-    #[serde(rename = "Region", default)]
     region: String,
+    zone: String,
 }
 
-/// Rows that can be planned with, and how many cannot, by reason.
-pub fn read_skypilot(
-    cloud: &str,
-    url: &str,
-    fetched: &Fetched,
-) -> Result<(Vec<CatalogueRow>, BTreeMap<Skipped, usize>), FetchError> {
-    let broken =
-        |line: u64, problem: String| FetchError::NotACatalogue { url: url.to_owned(), line, problem };
-    let mut reader = csv::Reader::from_reader(fetched.text.as_bytes());
-    let header = reader.headers().map_err(|error| broken(1, error.to_string()))?;
-    for column in ["AcceleratorName", "Price", "Region"] {
-        if !header.iter().any(|name| name == column) {
-            return Err(broken(1, format!("the column {column} is missing")));
-        }
-    }
-    let mut rows = Vec::new();
-    let mut skipped = BTreeMap::new();
-    for record in reader.deserialize::<Vm>() {
-        let vm = record
-            .map_err(|error| broken(error.position().map_or(0, csv::Position::line), error.to_string()))?;
-        match place(vm, cloud, url, fetched) {
-            Ok(row) => rows.push(row),
-            Err(reason) => *skipped.entry(reason).or_default() += 1,
-        }
-    }
-    Ok((rows, skipped))
+struct Columns {
+    instance_type: usize,
+    accelerator: usize,
+    count: usize,
+    vcpus: Option<usize>,
+    price: usize,
+    spot_price: Option<usize>,
+    region: usize,
+    zone: Option<usize>,
 }
 
-fn place(vm: Vm, cloud: &str, url: &str, fetched: &Fetched) -> Result<CatalogueRow, Skipped> {
-    let count = vm.count.filter(|&count| count > 0.0 && !vm.accelerator.is_empty());
-    let count = count.ok_or(Skipped::NoAccelerator)?;
-    if count.fract() != 0.0 {
-        return Err(Skipped::Fraction);
+impl Columns {
+    fn of(header: &csv::StringRecord, url: &str) -> Result<Self, FetchError> {
+        let needed = |name| column(header, name, url, 1);
+        let optional = |name| column(header, name, url, 1).ok();
+        Ok(Self {
+            instance_type: needed("InstanceType")?,
+            accelerator: needed("AcceleratorName")?,
+            count: needed("AcceleratorCount")?,
+            vcpus: optional("vCPUs"),
+            price: needed("Price")?,
+            spot_price: optional("SpotPrice"),
+            region: needed("Region")?,
+            zone: optional("AvailabilityZone"),
+        })
     }
-    if vm.instance_type.is_empty() {
-        return Err(Skipped::WithoutHost);
+
+    fn read(&self, record: &csv::StringRecord) -> Result<Vm, Reason> {
+        let field = |index: usize| record.get(index).unwrap_or_default().trim().to_owned();
+        Ok(Vm {
+            line: record.position().map_or(0, csv::Position::line),
+            instance_type: field(self.instance_type),
+            accelerator: field(self.accelerator),
+            count: number(record, Some(self.count))?,
+            vcpus: number(record, self.vcpus)?,
+            price: number(record, Some(self.price))?,
+            spot_price: number(record, self.spot_price)?,
+            region: field(self.region),
+            zone: self.zone.map(field).unwrap_or_default(),
+        })
     }
-    let accelerator = form_factor(&vm.accelerator, &vm.instance_type);
-    let accelerator =
-        accelerator::find(&accelerator).map_err(|_| Skipped::UnknownAccelerator(vm.accelerator))?;
-    // RunPod repeats its price as a spot price and Vast writes 0 for "unknown".
-    let real = |price: &f64| price.is_finite() && *price > 0.01;
-    let on_demand = vm.price.filter(real);
-    let spot = vm.spot_price.filter(real).filter(|&spot| Some(spot) != on_demand);
-    if on_demand.is_none() && spot.is_none() {
-        return Err(Skipped::NoPrice);
-    }
-    Ok(CatalogueRow {
-        provider: cloud.to_owned(),
-        region: vm.region,
-        instance_type: vm.instance_type,
-        accelerator: accelerator.name.clone(),
-        count: count as u32,
-        vcpus: vm.vcpus.map(|vcpus| vcpus as u32),
-        on_demand_usd_per_hour: on_demand,
-        spot_usd_per_hour: spot,
-        basis: "list",
-        as_of: fetched.as_of.to_string(),
-        source: url.to_owned(),
-        note: String::new(),
-    })
 }
 
-/// The catalogue merges form factors under one name (`H100` for SXM, NVL and `PCIe`); the instance type tells
-/// them apart where it says so.
-fn form_factor(accelerator: &str, instance_type: &str) -> String {
-    let kind = instance_type.to_lowercase();
-    for (mark, suffix) in [("sxm", "SXM"), ("nvl", "NVL"), ("pcie", "PCIe")] {
-        if kind.contains(mark) {
-            let exact = format!("{accelerator}-{suffix}");
-            if accelerator::find(&exact).is_ok() {
-                return exact;
+/// Reads one cloud's file.
+fn read(feed: &str, cloud: &str, url: &str, fetched: &Fetched) -> Result<Batch, FetchError> {
+    let text = text(&fetched.body, url)?;
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let columns = Columns::of(reader.headers().map_err(|error| broken_csv(&error, url))?, url)?;
+    whole_lines(&text, url)?;
+    let mut batch = Batch::default();
+    let (mut machines, mut hosts, mut bare) = (Vec::new(), Hosts::default(), Vec::new());
+    for record in reader.records() {
+        let record = record.map_err(|error| broken_csv(&error, url))?;
+        match columns.read(&record) {
+            Err(reason) => {
+                let line = record.position().map(csv::Position::line);
+                batch.refuse(line, record.get(columns.instance_type).unwrap_or_default(), reason);
             }
+            Ok(vm) if vm.accelerator.is_empty() => {
+                if cloud == "gcp" {
+                    hosts.insert((vm.instance_type.clone(), vm.zone.clone()), vm);
+                } else {
+                    batch.pass_over("a machine without accelerators");
+                }
+            }
+            Ok(vm) if vm.instance_type.is_empty() || vm.instance_type == "TPU-VM" => bare.push(vm),
+            Ok(vm) => machines.push((vm, "")),
         }
     }
-    accelerator.to_owned()
+    let slices_or_joined = with_hosts(bare, &hosts, &mut batch);
+    machines.extend(slices_or_joined);
+    for (vm, note) in machines {
+        place(&vm, note, feed, cloud, url, fetched, &mut batch);
+    }
+    not_empty(batch, url)
+}
+
+fn place(vm: &Vm, note: &str, feed: &str, cloud: &str, url: &str, fetched: &Fetched, batch: &mut Batch) {
+    let line = Some(vm.line);
+    let what = || format!("{cloud}/{}/{}", vm.instance_type, vm.region);
+    let count = match vm.count {
+        Some(count) if count > 0.0 && count.fract() == 0.0 && count < 65_536.0 => count as u32,
+        Some(count) if count > 0.0 => return batch.refuse(line, what(), Reason::Fraction(count)),
+        _ => return batch.pass_over("a machine without accelerators"),
+    };
+    let found = match tpu_slice(&vm.accelerator) {
+        Some((chip, chips)) => Ok((chip, chips * count)),
+        None => named(cloud, whose_memory_is_meant(&vm.accelerator), None, &vm.instance_type)
+            .map(|accelerator| (accelerator, count)),
+    };
+    let (accelerator, count) = match found {
+        Ok(found) => found,
+        Err(reason) => return batch.refuse(line, what(), reason),
+    };
+    let machine =
+        Machine { instance_type: &vm.instance_type, accelerator, count, vcpus: vm.vcpus.map(|n| n as u32) };
+    let mut row = PriceRow::new(feed, cloud, &vm.region, &machine);
+    row.as_of = fetched.as_of.to_string();
+    row.source = url.to_owned();
+    row.note = note.to_owned();
+    if cloud == "vast" {
+        row.basis = "market".to_owned();
+        row.note = "median of a market's cheaper half".to_owned();
+    } else if cloud == "shadeform" || cloud == "primeintellect" {
+        row.basis = "aggregator".to_owned();
+    }
+    batch.offer(Found { line, accelerator, on_demand: vm.price, spot: vm.spot_price, row });
+}
+
+/// The catalogue's `A100` has 40 GB; with 80 GB it is `A100-80GB`. (People mean the larger by the short name.)
+fn whose_memory_is_meant(name: &str) -> &str {
+    match name {
+        "A100" => "A100-40GB",
+        "A100-SXM" => "A100-40GB-SXM",
+        "H100-MEGA" => "H100-SXM",
+        name => name,
+    }
+}
+
+type Hosts = BTreeMap<(String, String), Vm>;
+
+/// The host of an accelerator, as `sky/catalog/gcp_catalog.py` joins them: machine families made for one
+/// accelerator, and for those that can be added to any machine the smallest `n1` with enough cores.
+fn host_types(accelerator: &str, count: u32) -> &'static [&'static str] {
+    match (accelerator, count) {
+        ("A100", 1) => &["a2-highgpu-1g"],
+        ("A100", 2) => &["a2-highgpu-2g"],
+        ("A100", 4) => &["a2-highgpu-4g"],
+        ("A100", 8) => &["a2-highgpu-8g"],
+        ("A100", 16) => &["a2-megagpu-16g"],
+        ("A100-80GB", 1) => &["a2-ultragpu-1g"],
+        ("A100-80GB", 2) => &["a2-ultragpu-2g"],
+        ("A100-80GB", 4) => &["a2-ultragpu-4g"],
+        ("A100-80GB", 8) => &["a2-ultragpu-8g"],
+        ("L4", 1) => {
+            &["g2-standard-4", "g2-standard-8", "g2-standard-12", "g2-standard-16", "g2-standard-32"]
+        }
+        ("L4", 2) => &["g2-standard-24"],
+        ("L4", 4) => &["g2-standard-48"],
+        ("L4", 8) => &["g2-standard-96"],
+        ("H100", 1) => &["a3-highgpu-1g"],
+        ("H100", 2) => &["a3-highgpu-2g"],
+        ("H100", 4) => &["a3-highgpu-4g"],
+        ("H100", 8) => &["a3-highgpu-8g"],
+        ("H100-MEGA", 8) => &["a3-megagpu-8g"],
+        ("H200", 8) => &["a3-ultragpu-8g"],
+        ("B200", 8) => &["a4-highgpu-8g"],
+        ("T4", 1) => &["n1-standard-4"],
+        ("T4", 2) | ("V100", 1) => &["n1-standard-8"],
+        ("T4", 4) | ("V100", 8) => &["n1-standard-64"],
+        ("V100", 2) => &["n1-standard-16"],
+        ("V100", 4) => &["n1-standard-32"],
+        _ => &[],
+    }
+}
+
+/// Machines that Google lists a price for but does not sell on demand.
+const NOT_ON_DEMAND: [&str; 5] =
+    ["a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g", "a3-ultragpu-8g", "a4-highgpu-8g"];
+
+/// What the catalogue writes where it has no price of a TPU, whatever its size.
+const PLACEHOLDER: f64 = 700.0;
+
+/// Accelerators joined with their hosts in the same zone: the machine costs the sum. A TPU's host costs nothing
+/// extra.
+fn with_hosts(bare: Vec<Vm>, hosts: &Hosts, batch: &mut Batch) -> Vec<(Vm, &'static str)> {
+    let mut joined = Vec::new();
+    for mut vm in bare {
+        if tpu_slice(&vm.accelerator).is_some() {
+            vm.instance_type.clone_from(&vm.accelerator);
+            vm.price = vm.price.filter(|price| *price != PLACEHOLDER);
+            vm.spot_price = vm.spot_price.filter(|price| *price != PLACEHOLDER);
+            joined.push((vm, ""));
+            continue;
+        }
+        let count = vm.count.unwrap_or(0.0) as u32;
+        let of_zone = host_types(&vm.accelerator, count)
+            .iter()
+            .filter_map(|host| hosts.get(&((*host).to_owned(), vm.zone.clone())));
+        let mut found = false;
+        for host in of_zone {
+            found = true;
+            let sum = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b);
+            let added = host.instance_type.starts_with("n1-");
+            let reserved = NOT_ON_DEMAND.contains(&host.instance_type.as_str());
+            let instance_type = if added {
+                format!("{}+{count}x{}", host.instance_type, vm.accelerator)
+            } else {
+                host.instance_type.clone()
+            };
+            let machine = Vm {
+                line: vm.line,
+                instance_type,
+                accelerator: vm.accelerator.clone(),
+                count: vm.count,
+                vcpus: host.vcpus,
+                price: sum(vm.price, host.price).filter(|_| !reserved),
+                spot_price: sum(vm.spot_price, host.spot_price),
+                region: vm.region.clone(),
+                zone: vm.zone.clone(),
+            };
+            let note = if reserved {
+                "accelerator and host joined; sold as spot or flex-start only"
+            } else {
+                "accelerator and host joined; without local SSD"
+            };
+            joined.push((machine, note));
+        }
+        if !found {
+            batch.refuse(
+                Some(vm.line),
+                format!("{}x {} in {}", count, vm.accelerator, vm.zone),
+                if accelerator::find(&vm.accelerator).is_ok() {
+                    Reason::WithoutHost
+                } else {
+                    Reason::UnknownAccelerator(vm.accelerator)
+                },
+            );
+        }
+    }
+    joined
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Usd;
 
-    // Rows as the catalogue has them, columns in the order of three clouds.
-    const AWS: &str = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region,AvailabilityZone\n\
-        p5.48xlarge,H100,8.0,192.0,2048.0,\"{'Gpus': [{'Name': 'H100'}]}\",55.04,9.372200,us-west-2,usw2-az4\n\
-        m5.large,,,2.0,8.0,,0.096,0.03,us-west-2,usw2-az1\n\
-        x.vgpu,H100,0.5,4.0,8.0,,1.5,,us-west-2,usw2-az1\n\
-        odd.type,Z9000,1.0,4.0,8.0,,1.5,,us-west-2,usw2-az1\n";
-    const NEBIUS: &str = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\n\
-        gpu-h100-sxm_8gpu-128vcpu-1600gb,H100,8,128,1600,23.60,eu-north1,x,10.00\n";
-    const VAST: &str = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Price,SpotPrice,Region\n\
-        1x-H100_SXM-32-65536,H100,1,32,64.0,x,1.80,0.00,\"Florida, US, NA\"\n\
-        1x-T4-8-1024,T4,1,8,64.0,x,0.01,0.00,\"Florida, US, NA\"\n\
-        ,T4,1,8,64.0,x,0.35,0.10,us-central1\n";
+    const AWS: &str = include_str!("fixtures/skypilot_aws.csv");
+    const GCP: &str = include_str!("fixtures/skypilot_gcp.csv");
+    const NEBIUS: &str = include_str!("fixtures/skypilot_nebius.csv");
+    const VAST: &str = include_str!("fixtures/skypilot_vast.csv");
 
-    fn read(cloud: &str, text: &str) -> (Vec<CatalogueRow>, BTreeMap<Skipped, usize>) {
-        let day = chrono::NaiveDate::from_ymd_opt(2026, 8, 4).expect("a day");
-        let fetched = Fetched { text: text.replace("\n        ", "\n"), as_of: day };
-        read_skypilot(cloud, "http://x", &fetched).expect("a catalogue")
+    fn fetched(text: &str) -> Fetched {
+        let as_of = chrono::NaiveDate::from_ymd_opt(2026, 8, 4).expect("a day");
+        Fetched { body: text.as_bytes().to_vec(), as_of, unchanged: false }
+    }
+
+    fn read_cloud(cloud: &str, text: &str) -> Batch {
+        read(&format!("skypilot/{cloud}"), cloud, "http://x", &fetched(text)).expect("a catalogue")
+    }
+
+    fn usd(dollars: f64) -> Option<Usd> {
+        Some(Usd::from_dollars(dollars))
+    }
+
+    fn row<'a>(batch: &'a Batch, instance_type: &str, region: &str) -> &'a PriceRow {
+        let found = batch.rows.iter().find(|row| row.instance_type == instance_type && row.region == region);
+        found.unwrap_or_else(|| panic!("no {instance_type} in {region}: {batch:#?}"))
     }
 
     #[test]
-    fn columns_are_found_by_name_and_prices_are_whole_machines() {
-        let (rows, skipped) = read("aws", AWS);
-        assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].count, rows[0].on_demand_usd_per_hour), (8, Some(55.04)));
-        assert_eq!(rows[0].as_of, "2026-08-04");
-        assert_eq!(skipped[&Skipped::NoAccelerator], 1);
-        assert_eq!(skipped[&Skipped::Fraction], 1);
-        assert_eq!(skipped[&Skipped::UnknownAccelerator("Z9000".into())], 1);
-        let (rows, _) = read("nebius", NEBIUS);
-        assert_eq!(rows[0].accelerator, "H100-SXM");
-        assert_eq!(rows[0].spot_usd_per_hour, Some(10.0));
+    fn zones_become_one_row_a_region_and_python_dictionaries_do_not_matter() {
+        let batch = read_cloud("aws", AWS);
+        let p5 = row(&batch, "p5.48xlarge", "us-west-2");
+        assert_eq!((p5.count, p5.vcpus, p5.accelerator.as_str()), (8, Some(192), "H100-SXM"));
+        assert_eq!((p5.on_demand_usd_per_hour, p5.spot_usd_per_hour), (usd(55.04), usd(9.3722)));
+        assert_eq!(p5.note, "spot by zone 9.37 to 19.35");
+        assert_eq!(p5.as_of, "2026-08-04");
+        // The catalogue's A100 has 40 GB.
+        assert_eq!(row(&batch, "p4d.24xlarge", "us-west-2").accelerator, "A100-40GB-SXM");
+        assert_eq!(row(&batch, "p4de.24xlarge", "us-west-2").accelerator, "A100-80GB-SXM");
+        // Sold interruptibly only.
+        assert_eq!(row(&batch, "p5e.48xlarge", "us-east-2").on_demand_usd_per_hour, None);
+        assert_eq!(batch.passed_over["a machine without accelerators"], 1);
+        let reasons: Vec<String> = batch.refused.iter().map(|refused| refused.reason.to_string()).collect();
+        assert_eq!(reasons, ["0.125 of an accelerator", "no accelerator is called `Z9000`"]);
+    }
+
+    #[test]
+    fn google_hosts_are_added_to_their_accelerators_zone_by_zone() {
+        let batch = read_cloud("gcp", GCP);
+        let a2 = row(&batch, "a2-highgpu-8g", "us-central1");
+        // 5.91582 + 23.47128, the lower spot zone 2.958 + 9.2.
+        assert_eq!((a2.on_demand_usd_per_hour, a2.spot_usd_per_hour), (usd(29.3871), usd(12.158)));
+        assert_eq!((a2.accelerator.as_str(), a2.count, a2.vcpus), ("A100-40GB-SXM", 8, Some(96)));
+        let mega = row(&batch, "a3-megagpu-8g", "us-east4");
+        assert_eq!(mega.accelerator, "H100-SXM");
+        // Listed, but not sold on demand.
+        let one = row(&batch, "a3-highgpu-1g", "us-east4");
+        assert_eq!((one.on_demand_usd_per_hour, one.spot_usd_per_hour), (None, usd(4.54)));
+        assert_eq!(row(&batch, "n1-standard-4+1xT4", "us-central1").on_demand_usd_per_hour, usd(0.54));
+        // 700.0 stands for "unknown", whatever the size.
+        assert_eq!(row(&batch, "tpu-v6e-8", "us-east5").on_demand_usd_per_hour, usd(21.6));
+        assert!(batch.rows.iter().all(|row| row.region != "asia-east1"), "{batch:#?}");
+        let reasons = batch.reasons();
+        assert_eq!(reasons["an accelerator priced without a host"], 1);
+        assert_eq!(reasons["no price"], 1);
+        assert!(batch.rows.iter().all(|row| !row.instance_type.is_empty()));
+    }
+
+    #[test]
+    fn columns_are_found_by_name() {
+        let batch = read_cloud("nebius", NEBIUS);
+        let h100 = row(&batch, "gpu-h100-sxm_8gpu-128vcpu-1600gb", "eu-north1");
+        assert_eq!((h100.on_demand_usd_per_hour, h100.spot_usd_per_hour), (usd(23.6), usd(10.0)));
     }
 
     #[test]
     fn prices_that_no_cloud_charges_are_unknown_not_cheap() {
-        let (rows, skipped) = read("vast", VAST);
-        assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].on_demand_usd_per_hour, rows[0].spot_usd_per_hour), (Some(1.8), None));
-        assert_eq!(rows[0].region, "Florida, US, NA");
-        assert_eq!(skipped[&Skipped::NoPrice], 1);
-        assert_eq!(skipped[&Skipped::WithoutHost], 1);
+        let batch = read_cloud("vast", VAST);
+        assert_eq!(batch.rows.len(), 1);
+        let h100 = row(&batch, "1x-H100_SXM-32-65536", "Florida, US, NA");
+        assert_eq!((h100.on_demand_usd_per_hour, h100.spot_usd_per_hour), (usd(1.8), None));
+        assert_eq!(h100.basis, "market");
+        let refused: Vec<String> =
+            batch.refused.iter().map(|one| format!("{}: {}", one.line.unwrap_or(0), one.reason)).collect();
+        assert_eq!(
+            refused,
+            [
+                "2: spot_usd_per_hour = 0: no cloud charges that",
+                "3: on_demand_usd_per_hour = 0.01: no cloud charges that",
+                "3: spot_usd_per_hour = 0: no cloud charges that",
+                "4: on_demand_usd_per_hour = -1: no cloud charges that",
+                "5: no price",
+                "6: on_demand_usd_per_hour = 900: 900.00 USD per H100-SXM and hour, which elsewhere costs 0.27 to 47.93",
+                "7: `cheap` is not a number",
+            ]
+        );
     }
 
     #[test]
     fn a_page_that_is_no_catalogue_is_refused() {
-        let day = chrono::NaiveDate::from_ymd_opt(2026, 8, 4).expect("a day");
-        let fetched = Fetched { text: "<html>\n".into(), as_of: day };
-        let error = read_skypilot("aws", "http://x", &fetched).expect_err("HTML");
-        assert!(error.to_string().contains("AcceleratorName"), "{error}");
+        for (text, problem) in [
+            ("<html>\n", "line 1: the column `InstanceType` is missing"),
+            ("", "line 1: the column `InstanceType` is missing"),
+            (&NEBIUS.replace("Price,Region", "Cost,Region"), "line 1: the column `Price` is missing"),
+            (&NEBIUS[..NEBIUS.len() - 3], "line 2: the last line has no end"),
+            (&NEBIUS.replace(",10.00", ""), "line 2: CSV error"),
+            (
+                &NEBIUS.replace("23.60", "0.00").replace("10.00", "0"),
+                "no offer in it: 1 x spot_usd_per_hour of at most a cent, 1 x on_demand",
+            ),
+        ] {
+            let error = read("skypilot/nebius", "nebius", "http://x", &fetched(text)).expect_err(text);
+            assert!(error.to_string().contains(problem), "{error}");
+        }
+        let binary = Fetched { body: vec![0xff, 0xfe], ..fetched("") };
+        let error = read("skypilot/x", "x", "http://x", &binary).expect_err("binary");
+        assert!(error.to_string().contains("not UTF-8"), "{error}");
     }
 }
