@@ -120,7 +120,7 @@ fn other_prices_and_pins_lead_elsewhere() {
     assert_ne!(planned(&dear).chosen.short_name(), "H/14");
     let mut pinned = papers_situation(20_000.0, &[224]);
     pinned.architecture = Some("H/14".to_owned());
-    pinned.fixed = Fixed { image_size_px: Some(84), text_tokens: Some(Tokens(16)) };
+    pinned.fixed = Fixed::lengths(Some(84), Some(Tokens(16)));
     assert_eq!(stages(&planned(&pinned))[0], (84, 16, 12_800_000_000));
 }
 

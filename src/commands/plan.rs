@@ -88,7 +88,7 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
         finetune_samples: args.finetune_samples,
         finetune_sizes_px: args.finetune_sizes.clone(),
         architecture: args.arch.clone(),
-        fixed: Fixed { image_size_px: args.image_size, text_tokens: args.text_tokens.map(Tokens) },
+        fixed: Fixed::lengths(args.image_size, args.text_tokens.map(Tokens)),
         confidence: args.confidence,
         calibration,
         command: command_line(),

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use super::candidate::{Candidate, short_name};
 use super::error::SearchError;
-use super::space::{Rough, Space};
+use super::rough::Rough;
+use super::space::Space;
 use crate::law::LAW_TOML;
 use crate::memory::largest_microbatch;
 use crate::units::{Hours, Usd};
@@ -25,6 +26,9 @@ pub(super) const RELATIVE_TIE: f64 = 0.15;
 /// most so many.
 const ROUGHNESS_POINTS: f64 = 0.75;
 const MOST_FINALISTS: usize = 240;
+/// A machine whose samples (or price, where they are pinned) are within this of the best one's is computed exactly too.
+const NEARLY: f64 = 0.98;
+const MOST_NEARBY: usize = 4;
 
 /// How much published evidence there is near a plan; less is better evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +143,7 @@ impl Space<'_> {
             if rough.error > limit || found.len() >= MOST_FINALISTS {
                 break;
             }
-            let Some(candidate) = self.exact(rough, budget, false) else { continue };
+            let Some(candidate) = self.exact_nearby(rough, budget) else { continue };
             if found.is_empty() {
                 let beyond = if self.training.known { ROUGHNESS_POINTS } else { RELATIVE_TIE * rough.error };
                 limit = rough.error + self.tolerance(rough.error) + beyond;
@@ -158,6 +162,15 @@ impl Space<'_> {
             );
         }
         found
+    }
+
+    /// A shape exactly, on the best of the machines that the rough look cannot tell apart.
+    fn exact_nearby(&self, rough: &Rough, budget: Usd) -> Option<Candidate> {
+        let candidates = self.nearby(rough, budget, NEARLY, MOST_NEARBY).into_iter();
+        candidates.filter_map(|other| self.exact(&other, budget, false)).min_by(|a, b| {
+            let cost = |candidate: &Candidate| candidate.cost_at(self.request.confidence);
+            a.prediction.error_percent.total_cmp(&b.prediction.error_percent).then(cost(a).cmp(&cost(b)))
+        })
     }
 
     /// Says what stands in the way, with the number that does not fit.

@@ -4,7 +4,8 @@ use super::candidate::{Bound, Candidate, PlannedStage};
 use super::machine::Machine;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use super::shape::Shape;
-use super::space::{Rough, Space};
+use super::rough::Rough;
+use super::space::Space;
 use crate::architecture::Architecture;
 use crate::law::StageShape;
 use crate::memory::largest_microbatch;
@@ -19,9 +20,17 @@ const LARGEST_EVALUATION_SHARE: f64 = 0.1;
 
 /// Rounded down to three digits, so that a recipe says 13.7 B and not 13,721,403,392.
 pub(super) fn round_down(samples: u64) -> u64 {
-    let unit = 10u64.pow(samples.max(1).ilog10().saturating_sub(2));
+    let unit = unit_of(samples);
     samples / unit * unit
 }
+
+/// The step of [`round_down`]'s three digits.
+fn unit_of(samples: u64) -> u64 {
+    10u64.pow(samples.max(1).ilog10().saturating_sub(2))
+}
+
+/// Steps of three-digit samples that are tried one by one.
+const MOST_STEPS: usize = 40;
 
 impl Space<'_> {
     /// Computes a rough candidate exactly. `None` where it does not fit after all, for money, time or memory;
@@ -32,7 +41,7 @@ impl Space<'_> {
         let available = self.available(budget).dollars();
         let confidence = self.request.confidence;
         let (stages, evaluation, cost, bound) = if let Some(Samples(pinned)) = self.request.samples {
-            let stages = shape.stages(pinned)?;
+            let stages = self.stages(shape, pinned)?;
             let (evaluation, cost) = self.bill(shape.architecture, &stages, &machine);
             (stages, evaluation, cost, Bound::Samples)
         } else {
@@ -52,13 +61,15 @@ impl Space<'_> {
     pub(super) fn exact_at_least(&self, rough: &Rough) -> Option<Candidate> {
         let shape = &self.shapes[rough.shape];
         let machine = self.machine(rough.machine, rough.nodes);
-        let stages = shape.stages(self.request.samples.map_or(FEWEST_USEFUL_SAMPLES, |samples| samples.0))?;
+        let samples = self.request.samples.map_or(FEWEST_USEFUL_SAMPLES, |samples| samples.0);
+        let stages = self.stages(shape, samples)?;
         let bill = self.bill(shape.architecture, &stages, &machine);
         self.candidate(shape.architecture, stages, machine, bill, Bound::Samples)
     }
 
-    /// The samples that spend what is available (or fill the time), by secant steps from a first guess: the bill is
-    /// close to a line in the samples.
+    /// The most samples of three digits whose bill stays within what is available, by secant steps to their
+    /// neighbourhood (the bill is close to a line in the samples) and then one by one, so that more money or time never
+    /// gives fewer. The bill does not depend on the batch.
     fn solve(
         &self,
         shape: &Shape,
@@ -68,46 +79,55 @@ impl Space<'_> {
     ) -> Option<(Vec<Stage>, Evaluation, Cost, Bound)> {
         let confidence = self.request.confidence;
         let deadline = self.deadline.unwrap_or(Hours(f64::INFINITY)).0;
-        let mut samples = guess.max(FEWEST_USEFUL_SAMPLES);
-        let mut bound = Bound::Budget;
-        for step in 0..8 {
-            let stages = shape.stages(samples)?;
-            let (_, cost) = self.bill(shape.architecture, &stages, machine);
+        // What is left of money and time, in dollars of training.
+        let left = |cost: &Cost| {
             let usd = cost.at_confidence(confidence).dollars();
             let hours = cost.hours.quantile(confidence).0;
-            let part: f64 = shape
-                .amounts()
-                .iter()
-                .zip(&cost.stages)
-                .filter(|((_, factor), _)| *factor > 0.0)
-                .map(|(_, stage)| stage.usd.quantile(confidence).dollars())
-                .sum();
-            // What one more part of the samples would cost, overheads on top of training.
-            let slope = (part * 1.03).max(f64::MIN_POSITIVE);
-            let hour_slope = slope / machine.usd_per_hour.dollars().max(f64::MIN_POSITIVE);
-            let (by_money, by_time) = ((available - usd) / slope, (deadline - hours) / hour_slope);
-            bound = if by_time < by_money { Bound::Deadline } else { Bound::Budget };
-            let change = by_money.min(by_time);
-            // Close enough, and on the right side.
-            if (0.0..0.002).contains(&change) && step > 0 {
-                break;
-            }
-            let next = samples as f64 * (1.0 + change.clamp(-0.9, 4.0) - if step > 3 { 0.001 } else { 0.0 });
-            samples = (next as u64).max(FEWEST_USEFUL_SAMPLES);
-        }
-        // Rounding gives up less than a percent, and takes off what the last step may still be over.
-        for _ in 0..8 {
-            samples = round_down(samples).max(FEWEST_USEFUL_SAMPLES);
+            (available - usd, (deadline - hours) * machine.usd_per_hour.dollars())
+        };
+        let bill = |samples: u64| {
             let stages = shape.stages(samples)?;
             let (evaluation, cost) = self.bill(shape.architecture, &stages, machine);
-            let within = cost.at_confidence(confidence).dollars() <= available
-                && cost.hours.quantile(confidence).0 <= deadline;
-            if within || samples == FEWEST_USEFUL_SAMPLES {
-                return Some((stages, evaluation, cost, bound));
+            Some((samples, stages, evaluation, cost))
+        };
+        let mut samples = round_down(guess.max(FEWEST_USEFUL_SAMPLES)).max(FEWEST_USEFUL_SAMPLES);
+        for _ in 0..6 {
+            let (_, _, _, cost) = bill(samples)?;
+            let growing = shape.amounts().into_iter().zip(&cost.stages).filter(|((_, factor), _)| *factor > 0.0);
+            let part: f64 = growing.map(|(_, stage)| stage.usd.quantile(confidence).dollars()).sum();
+            let (money, time) = left(&cost);
+            let change = (money.min(time) / part.max(f64::MIN_POSITIVE)).clamp(-0.9, 4.0);
+            let next = round_down((samples as f64 * (1.0 + change)) as u64).max(FEWEST_USEFUL_SAMPLES);
+            // Once more on the menu's edge: amounts that no longer apply end the search there.
+            let next = if shape.stages(next).is_some() { next } else { samples };
+            let near = next.abs_diff(samples) <= 2 * unit_of(samples);
+            samples = next;
+            if near {
+                break;
             }
-            samples = (samples as f64 * 0.995) as u64;
         }
-        None
+        let within = |cost: &Cost| {
+            let (money, time) = left(cost);
+            money >= 0.0 && time >= -1e-9
+        };
+        let mut found = bill(samples)?;
+        if within(&found.3) {
+            for _ in 0..MOST_STEPS {
+                let Some(next) = bill(found.0 + unit_of(found.0)).filter(|next| within(&next.3)) else { break };
+                found = next;
+            }
+        } else {
+            for _ in 0..MOST_STEPS {
+                if within(&found.3) || found.0 <= FEWEST_USEFUL_SAMPLES {
+                    break;
+                }
+                found = bill(round_down(found.0 - 1).max(FEWEST_USEFUL_SAMPLES))?;
+            }
+        }
+        let (money, time) = left(&found.3);
+        let bound = if time < money { Bound::Deadline } else { Bound::Budget };
+        let (samples, _, evaluation, cost) = found;
+        Some((self.stages(shape, samples)?, evaluation, cost, bound))
     }
 
     /// The bill, with as many evaluations as keep it reasonable.

@@ -3,7 +3,8 @@
 use super::candidate::{Bound, Candidate, short_name};
 use super::choose::{Nearness, Outcome, RELATIVE_TIE, law_error_points};
 use super::error::SearchError;
-use super::space::{ASSUMED_DEADLINE, Rough, Space};
+use super::rough::Rough;
+use super::space::{ASSUMED_DEADLINE, Space};
 use crate::compute;
 use crate::law::inverse;
 use crate::memory::largest_microbatch;

@@ -269,7 +269,12 @@ fn cheapest_of_each_kind(mut list: Vec<Machine>) -> Vec<Machine> {
             cheaper.offer.accelerator.name == machine.offer.accelerator.name
                 && cheaper.offer.count == machine.offer.count
                 && cheaper.nodes == machine.nodes
-                && (cheaper.offer.vcpus >= machine.offer.vcpus || cheaper.offer.vcpus.is_none())
+                && match (cheaper.offer.vcpus, machine.offer.vcpus) {
+                    // CPUs that are not known are not counted as a limit.
+                    (None, _) => true,
+                    (Some(_), None) => false,
+                    (Some(fewer), Some(more)) => fewer >= more,
+                }
         });
         if !beaten {
             kept.push(machine);

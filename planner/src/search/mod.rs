@@ -4,16 +4,20 @@
 //! samples are solved from the budget, since cost grows with them. A rough look ranks every shape on its best machine;
 //! what is near the best is computed exactly ([`Candidate`]).
 
+#[cfg(test)]
+mod brute;
 mod candidate;
 mod choose;
 mod data;
 mod error;
 mod exact;
 mod explain;
+mod fixed;
 mod frontier;
 mod machine;
 mod menu;
 mod request;
+mod rough;
 mod schedule;
 mod shape;
 mod sources;
@@ -23,9 +27,11 @@ mod tiers;
 pub use self::candidate::{Bound, Candidate, PlannedStage, short_name};
 pub use self::choose::NEAR;
 pub use self::error::{RequestError, SearchError};
+pub use self::fixed::Fixed;
 pub use self::frontier::{FrontierPoint, frontier};
 pub use self::machine::Machine;
-pub use self::request::{DataRequest, Fixed, HardwareRequest, Request, StatedPrice};
+pub use self::request::{DataRequest, HardwareRequest, Request, StatedPrice};
+pub use self::rough::{LookTime, time_rough_look};
 use self::space::Space;
 use crate::law::Law;
 use crate::plan::{Plan, recipe_of};

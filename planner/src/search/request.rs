@@ -3,13 +3,14 @@
 use chrono::NaiveDate;
 
 use super::error::RequestError;
+use super::fixed::Fixed;
 use super::menu::MenuLimits;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use crate::architecture::Architecture;
 use crate::calibration::Calibration;
 use crate::offer::Offer;
 use crate::recipe::{Data, TextReduction};
-use crate::units::{Hours, Samples, Tokens, Usd};
+use crate::units::{Hours, Samples, Usd};
 
 /// A price that the user states, with what it is the price of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +69,6 @@ impl Default for DataRequest {
     fn default() -> Self {
         Self::Named { name: "DataComp-1B".to_owned(), unique_samples: None }
     }
-}
-
-/// Parts of the pretraining stage that the user has decided.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fixed {
-    /// Side of the image in pixels.
-    pub image_size_px: Option<u32>,
-    /// Text tokens.
-    pub text_tokens: Option<Tokens>,
 }
 
 /// Everything the user has decided; what is left open is searched.

@@ -17,6 +17,8 @@ const FEWEST_STEPS: u64 = 1_500;
 const FEWEST_FINETUNE_STEPS: u64 = 250;
 /// The contrastive loss compares within the batch; less than this has too little to compare with.
 pub(super) const SMALLEST_BATCH: u32 = 32;
+/// Below this batch the law is not asked whether a smaller one would do: nothing was published there.
+pub(super) const SMALLEST_SEARCHED_BATCH: u32 = 256;
 /// From here up CLIPA's learning rates hold (it trained with 4,096 to 65,536).
 const CLIPA_BATCH: u32 = 4_096;
 /// Encoders wider than H/14 take half of CLIPA's base learning rate, as its G/14 did.

@@ -121,8 +121,13 @@ impl Shape {
         std::iter::once((0.0, 1.0)).chain(tunings).collect()
     }
 
-    /// The stages when pretraining sees `samples`; `None` where the menu does not apply.
+    /// The stages when pretraining sees `samples` in the rule's batch; `None` where the menu does not apply.
     pub(super) fn stages(&self, samples: u64) -> Option<Vec<Stage>> {
+        self.stages_with(samples, schedule::pretraining_batch(Samples(samples)))
+    }
+
+    /// The stages when pretraining sees `samples` in batches of `batch`; `None` where the menu does not apply.
+    pub(super) fn stages_with(&self, samples: u64, batch: u32) -> Option<Vec<Stage>> {
         let width = self.architecture.vision_cfg.width;
         let mut first = Stage {
             name: "pretrain".to_owned(),
@@ -132,7 +137,7 @@ impl Shape {
             text_tokens: self.pretraining.text_tokens,
             text_reduction: self.text_reduction,
             samples: Samples(samples),
-            batch: schedule::pretraining_batch(Samples(samples)),
+            batch,
             learning_rate: 0.0,
             warmup_samples: Samples(0),
         };

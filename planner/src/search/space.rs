@@ -1,26 +1,19 @@
-//! The space that a request leaves open, and the rough look at all of it: for every shape the machine that brings
-//! most for the money, by a cost that is a line in the samples. What is near the best is then computed exactly.
-
-use std::cell::RefCell;
-use std::cmp::Ordering;
-use std::collections::HashMap;
+//! The space that a request leaves open: machines, architectures, shapes, and what holds for all of them.
 
 use super::data::Training;
 use super::error::RequestError;
 use super::machine::{Machine, Machines, resolve};
 use super::request::Request;
-use super::schedule::FEWEST_USEFUL_SAMPLES;
-use super::shape::{self, Shape, Work};
+use super::rough::Grid;
+use super::schedule;
+use super::shape::{self, Shape};
 use crate::architecture::Architecture;
 use crate::architectures;
 use crate::calibration::Calibration;
 use crate::compute;
 use crate::law::{Case, DataShape, Law, StageShape};
-use crate::memory::largest_microbatch;
-use crate::money::{self, CostOptions, EvaluationLoad};
+use crate::money::{CostOptions, EvaluationLoad};
 use crate::recipe::{Evaluation, Stage, TextReduction};
-use crate::spread::Spread;
-use crate::time::{Workload, stage_hours};
 use crate::units::{Hours, Samples, Usd};
 
 /// CLIP's byte-pair vocabulary, which `run` tokenises with; a smaller embedding cannot be trained here.
@@ -30,63 +23,6 @@ const RUNS_VOCABULARY: u32 = 49_408;
 const OWN_MACHINE_MARGIN: f64 = 0.1;
 /// Longest run where neither deadline nor number of accelerators is stated. Assumed.
 pub(super) const ASSUMED_DEADLINE: Hours = Hours(90.0 * 24.0);
-
-/// A shape on its best machine, roughly.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rough {
-    pub(super) shape: usize,
-    pub(super) machine: usize,
-    pub(super) nodes: u32,
-    pub(super) samples: u64,
-    /// The law's error; infinite where nothing is affordable.
-    pub(super) error: f64,
-    /// Roughly, at the confidence asked for.
-    pub(super) usd: f64,
-    /// Within budget and deadline, roughly.
-    pub(super) feasible: bool,
-}
-
-/// Overheads as a line in the training hours: dollars = fixed + factor x training dollars.
-#[derive(Clone, Copy, Debug)]
-struct Overhead {
-    fixed_usd: f64,
-    factor: f64,
-    fixed_hours: f64,
-}
-
-/// Cost and time as lines in the pretraining samples.
-#[derive(Clone, Copy, Debug)]
-struct Line {
-    overhead: Overhead,
-    /// Of everything, per hour.
-    price: f64,
-    /// Training hours that do not depend on the samples.
-    fixed: f64,
-    /// Training hours per sample.
-    slope: f64,
-}
-
-impl Line {
-    fn dollars(&self, samples: f64) -> f64 {
-        self.overhead.fixed_usd + self.overhead.factor * self.price * (self.fixed + self.slope * samples)
-    }
-
-    fn hours(&self, samples: f64) -> f64 {
-        self.overhead.fixed_hours + self.overhead.factor * (self.fixed + self.slope * samples)
-    }
-
-    fn samples_for_dollars(&self, dollars: f64) -> f64 {
-        let each = self.overhead.factor * self.price * self.slope;
-        (dollars - self.dollars(0.0)) / each.max(f64::MIN_POSITIVE)
-    }
-
-    fn samples_in_hours(&self, hours: f64) -> f64 {
-        (hours - self.hours(0.0)) / (self.overhead.factor * self.slope).max(f64::MIN_POSITIVE)
-    }
-}
-
-/// Hours per sample of every kind of work on so many of one machine: at the confidence asked for.
-type Column = Vec<f64>;
 
 /// What a request leaves open.
 pub(super) struct Space<'a> {
@@ -102,12 +38,7 @@ pub(super) struct Space<'a> {
     pub(super) deadline_assumed: bool,
     /// Part of the budget that plans may use.
     pub(super) usable: f64,
-    works: Vec<Work>,
-    /// For each shape the indices of its stages' works.
-    shape_works: Vec<Vec<usize>>,
-    columns: RefCell<HashMap<(usize, u32), Column>>,
-    overheads: RefCell<HashMap<(usize, usize, u32), Overhead>>,
-    fits: RefCell<HashMap<(Work, u32, usize, u32), bool>>,
+    pub(super) grid: Grid,
 }
 
 impl<'a> Space<'a> {
@@ -133,20 +64,7 @@ impl<'a> Space<'a> {
             let problem = "no architecture can be trained so";
             return Err(RequestError::new("--fixed", value, problem, hint));
         }
-        let mut works: Vec<Work> = Vec::new();
-        let mut position: HashMap<Work, usize> = HashMap::new();
-        let shape_works = shapes
-            .iter()
-            .map(|shape| {
-                let index = |work: Work| {
-                    *position.entry(work).or_insert_with(|| {
-                        works.push(work);
-                        works.len() - 1
-                    })
-                };
-                shape.works().into_iter().map(index).collect()
-            })
-            .collect();
+        let grid = Grid::new(&shapes, &machines, architectures.len());
         let deadline_assumed = request.deadline.is_none() && request.hardware.gpus.is_none() && !own;
         Ok(Self {
             law,
@@ -157,11 +75,7 @@ impl<'a> Space<'a> {
             machines,
             architectures,
             shapes,
-            works,
-            shape_works,
-            columns: RefCell::default(),
-            overheads: RefCell::default(),
-            fits: RefCell::default(),
+            grid,
             request,
         })
     }
@@ -189,10 +103,38 @@ impl<'a> Space<'a> {
     }
 
     /// The law's error of stages.
-    fn error(&self, architecture: &Architecture, stages: &[Stage]) -> f64 {
+    pub(super) fn error(&self, architecture: &Architecture, stages: &[Stage]) -> f64 {
         let shapes: Vec<StageShape> =
             stages.iter().map(|stage| StageShape::of(stage, architecture)).collect();
         self.law.error_percent(&self.case(architecture, &shapes))
+    }
+
+    /// The stages of a shape when pretraining sees `samples`. Where the law knows the data, the batch is searched too:
+    /// the rule's ([`schedule::pretraining_batch`]), or a smaller power of two while the law expects more of it (larger
+    /// batches lose steps, smaller ones lose comparisons: between the two the error has one valley). `None` where the
+    /// menu does not apply.
+    pub(super) fn stages(&self, shape: &Shape, samples: u64) -> Option<Vec<Stage>> {
+        let ruled = schedule::pretraining_batch(Samples(samples));
+        if let Some(batch) = self.request.fixed.batch() {
+            let mut stages = shape.stages_with(samples, batch)?;
+            self.request.fixed.apply(&mut stages);
+            return Some(stages);
+        }
+        let mut best = shape.stages_with(samples, ruled)?;
+        if self.training.known {
+            let mut least = self.error(shape.architecture, &best);
+            let mut batch = ruled / 2;
+            while batch >= schedule::SMALLEST_SEARCHED_BATCH {
+                let smaller = shape.stages_with(samples, batch)?;
+                let error = self.error(shape.architecture, &smaller);
+                if error >= least {
+                    break;
+                }
+                (least, best, batch) = (error, smaller, batch / 2);
+            }
+        }
+        self.request.fixed.apply(&mut best);
+        Some(best)
     }
 
     /// What evaluating costs: the user's labelled images, or ImageNet where the data are published ones.
@@ -215,200 +157,6 @@ impl<'a> Space<'a> {
     pub(super) fn options(&self, evaluation: &Evaluation) -> CostOptions {
         CostOptions { evaluation: self.evaluation_load(evaluation), ..CostOptions::default() }
     }
-
-    /// Hours per sample of a work on so many machines.
-    fn hours_per_sample(&self, work: usize, machine: usize, nodes: u32) -> f64 {
-        let mut columns = self.columns.borrow_mut();
-        let column = columns.entry((machine, nodes)).or_insert_with(|| {
-            let machine = self.machine(machine, nodes);
-            let speed = machine.speed(self.calibration());
-            let million = Samples(1_000_000);
-            self.works
-                .iter()
-                .map(|work| {
-                    let load = Workload {
-                        image_size_px: work.image_size_px,
-                        image_tokens: work.image_tokens,
-                        text_tokens: work.text_tokens,
-                        samples: million,
-                        batch: 1,
-                    };
-                    let time = stage_hours(self.architectures[work.architecture], &load, &speed);
-                    time.hours.quantile(self.request.confidence).0 / 1e6
-                })
-                .collect()
-        });
-        column[work]
-    }
-
-    /// Overheads of an architecture on a machine, from two bills: a short and a long training.
-    fn overhead(&self, shape: &Shape, machine: usize, nodes: u32) -> Overhead {
-        *self.overheads.borrow_mut().entry((shape.index, machine, nodes)).or_insert_with(|| {
-            let machine = self.machine(machine, nodes);
-            let speed = machine.speed(self.calibration());
-            let options = self.options(&Evaluation::default());
-            let rental = machine.rental();
-            let plain = Shape { tuning: Vec::new(), ..shape.clone() };
-            let bill = |samples| {
-                let stages = plain.stages(samples)?;
-                let cost = money::cost(plain.architecture, &stages, &speed, &rental, &options);
-                let training =
-                    cost.stages.iter().fold(Spread::exact(Usd::ZERO), |sum, stage| sum.plus(stage.usd));
-                Some((training.p50.dollars(), cost.total.p50.dollars(), cost.hours.p50.0))
-            };
-            let price = rental.usd_per_hour.dollars().max(1e-9);
-            let scale = FEWEST_USEFUL_SAMPLES * 4;
-            match (bill(scale), bill(scale * 1_000)) {
-                (Some(short), Some(long)) if long.0 > short.0 => {
-                    let factor = (long.1 - short.1) / (long.0 - short.0);
-                    let fixed_usd = (short.1 - factor * short.0).max(0.0);
-                    Overhead { fixed_usd, factor, fixed_hours: fixed_usd / price }
-                }
-                _ => Overhead { fixed_usd: 0.0, factor: 1.0, fixed_hours: 0.0 },
-            }
-        })
-    }
-
-    /// Whether every stage's step fits into the devices' memory.
-    fn fits(&self, shape: &Shape, stages: &[Stage], machine: usize, nodes: u32) -> bool {
-        let devices = self.machines.list[machine].devices() * nodes;
-        let accelerator = self.machines.list[machine].offer.accelerator;
-        shape.works().into_iter().zip(stages).all(|(work, stage)| {
-            let key = (work, stage.batch, machine, nodes);
-            *self.fits.borrow_mut().entry(key).or_insert_with(|| {
-                let (image, text) = (work.image_tokens, work.text_tokens);
-                largest_microbatch(shape.architecture, image, text, accelerator, devices, stage.batch).is_ok()
-            })
-        })
-    }
-
-    /// Cost and time of a shape on so many of one machine, as lines in its samples.
-    fn line(&self, index: usize, machine: usize, nodes: u32) -> Line {
-        let shape = &self.shapes[index];
-        let price = self.machines.list[machine].usd_per_hour.dollars() * f64::from(nodes);
-        let (mut fixed, mut slope) = (0.0, 0.0);
-        for (&work, (constant, factor)) in self.shape_works[index].iter().zip(shape.amounts()) {
-            let hours = self.hours_per_sample(work, machine, nodes);
-            fixed += hours * constant;
-            slope += hours * factor;
-        }
-        Line { overhead: self.overhead(shape, machine, nodes), price, fixed, slope }
-    }
-
-    /// A shape on one machine: as many samples as money and time allow, or those the user pinned.
-    fn rough_on(&self, index: usize, machine: usize, nodes: u32, budget: Usd) -> Rough {
-        let line = self.line(index, machine, nodes);
-        let available = self.available(budget).dollars();
-        let fewest = FEWEST_USEFUL_SAMPLES as f64;
-        let (mut samples, mut feasible) = match self.request.samples {
-            Some(Samples(pinned)) => (pinned as f64, line.dollars(pinned as f64) <= available),
-            None => {
-                let affordable = line.samples_for_dollars(available);
-                (affordable, affordable >= fewest)
-            }
-        };
-        if let Some(deadline) = self.deadline
-            && line.hours(samples.max(0.0)) > deadline.0
-        {
-            let in_time = line.samples_in_hours(deadline.0);
-            feasible &= self.request.samples.is_none() && in_time >= fewest;
-            if self.request.samples.is_none() {
-                samples = samples.min(in_time);
-            }
-        }
-        let samples = samples.max(fewest) as u64;
-        Rough {
-            shape: index,
-            machine,
-            nodes,
-            samples,
-            error: f64::INFINITY,
-            usd: line.dollars(samples as f64),
-            feasible,
-        }
-    }
-
-    /// Whether a rough candidate can be made and fits into memory; then its error is filled in.
-    fn completed(&self, rough: Rough) -> Option<Rough> {
-        let shape = &self.shapes[rough.shape];
-        let stages = shape.stages(rough.samples)?;
-        self.fits(shape, &stages, rough.machine, rough.nodes)
-            .then(|| Rough { error: self.error(shape.architecture, &stages), ..rough })
-    }
-
-    /// A shape on every machine, and on several of it while that brings more; best first, memory not looked at.
-    fn roughs_of(&self, index: usize, budget: Usd) -> Vec<Rough> {
-        let mut found: Vec<Rough> = Vec::with_capacity(self.machines.list.len());
-        for machine in 0..self.machines.list.len() {
-            let mut best: Option<Rough> = None;
-            for nodes in self.machines.node_counts(machine) {
-                let rough = self.rough_on(index, machine, nodes, budget);
-                let improves = best.as_ref().is_none_or(|best| better(&rough, best));
-                if !improves && best.is_some_and(|best| best.feasible) {
-                    // More machines only cost more once time no longer binds.
-                    break;
-                }
-                if improves {
-                    best = Some(rough);
-                }
-                found.push(rough);
-            }
-        }
-        found.sort_by(|a, b| match (better(a, b), better(b, a)) {
-            (true, _) => Ordering::Less,
-            (_, true) => Ordering::Greater,
-            _ => Ordering::Equal,
-        });
-        found
-    }
-
-    /// A shape on the best number of each machine, best first.
-    pub(super) fn rough_by_machine(&self, index: usize, budget: Usd) -> Vec<Rough> {
-        let mut seen = vec![false; self.machines.list.len()];
-        let fitting = self.roughs_of(index, budget).into_iter().filter_map(|rough| self.completed(rough));
-        fitting.filter(|rough| !std::mem::replace(&mut seen[rough.machine], true)).collect()
-    }
-
-    /// Every shape on its best machine, the feasible ones first, then by error.
-    pub(super) fn look(&self, budget: Usd) -> Vec<Rough> {
-        let mut all: Vec<Rough> = (0..self.shapes.len())
-            .filter_map(|index| {
-                self.roughs_of(index, budget).into_iter().find_map(|rough| self.completed(rough))
-            })
-            .collect();
-        all.sort_by(|a, b| b.feasible.cmp(&a.feasible).then(a.error.total_cmp(&b.error)));
-        all
-    }
-
-    /// The quickest training, at the fewest useful samples (or the pinned ones), of those that the budget pays,
-    /// roughly; with the index of its shape.
-    pub(super) fn quickest(&self, budget: Usd) -> Option<(Hours, usize)> {
-        let samples = self.request.samples.map_or(FEWEST_USEFUL_SAMPLES, |samples| samples.0) as f64;
-        let available = self.available(budget).dollars();
-        let mut best: Option<(Hours, usize)> = None;
-        for index in 0..self.shapes.len() {
-            for machine in 0..self.machines.list.len() {
-                for nodes in self.machines.node_counts(machine) {
-                    let line = self.line(index, machine, nodes);
-                    let hours = line.hours(samples);
-                    let paid = line.dollars(samples) <= available;
-                    if paid && best.is_none_or(|(least, _)| hours < least.0) {
-                        best = Some((Hours(hours), index));
-                    }
-                }
-            }
-        }
-        best
-    }
-}
-
-/// Feasible before not; then more samples, then less money.
-fn better(a: &Rough, b: &Rough) -> bool {
-    if a.feasible != b.feasible {
-        return a.feasible;
-    }
-    // Pinned samples, and the fewest useful ones of what is too dear, are equal everywhere.
-    if a.samples != b.samples { a.samples > b.samples } else { a.usd < b.usd }
 }
 
 fn architectures_of(
