@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("in sample       {:.3}", mean_absolute(fitted.judged().map(|row| row.fitted - row.observed)));
     println!("leave one out   {:.3}", fitted.leave_one_out_error());
     println!("leave paper out {:.3}", fitted.leave_paper_out_error());
+    println!("coverage {:.3} {:.3}", fitted.leave_one_out_coverage(), fitted.leave_paper_out_coverage());
 
     let mut papers: BTreeMap<&str, Vec<&Residual>> = BTreeMap::new();
     for row in &fitted.residuals {

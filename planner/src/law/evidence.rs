@@ -146,20 +146,24 @@ impl Surroundings {
     /// Where a subject stands towards the runs, but those that `skip` names by position.
     pub(super) fn standing(&self, subject: &Subject<'_>, skip: impl Fn(usize) -> bool) -> Standing {
         let place = Place::of(subject);
-        let (mut least, mut unknown_data) = (f64::INFINITY, true);
+        let (mut least, mut unknown_data, mut unknown_family) = (f64::INFINITY, true, true);
         for (index, other) in self.places.iter().enumerate() {
             let same_data = place.dataset.is_some() && place.dataset == other.dataset;
+            let same_family = place.family == other.family;
+            let news = (unknown_data && same_data) || (unknown_family && same_family);
             // Most runs are too far in size or samples alone, which spares the rest of the sum.
-            if place.squared_at_least(other) >= least && !(unknown_data && same_data) {
+            if place.squared_at_least(other) >= least && !news {
                 continue;
             }
             let squared = place.squared(other);
-            if (squared < least || (unknown_data && same_data)) && !skip(index) {
+            if (squared < least || news) && !skip(index) {
                 least = least.min(squared);
                 unknown_data &= !same_data;
+                unknown_family &= !same_family;
             }
         }
-        Standing { distance: least.sqrt(), shortness: interval::shortness(place.samples.exp()), unknown_data }
+        let shortness = interval::shortness(place.samples.exp());
+        Standing { distance: least.sqrt(), shortness, unknown_data, unknown_family }
     }
 
     /// The nearest run with what differs.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::Law;
 use super::accuracy::{self, Subject};
-use super::case::Family;
+use super::comparable::{self, Exclusion};
 use super::evidence::Surroundings;
 use super::interval::{self, Miss, Standing, Width};
 use super::inverse::InverseLaw;
@@ -53,6 +55,8 @@ pub struct FittedLaw {
     pub law: Law,
     /// Every run of the fit, in the order given, with what the law says of it when it has and has not seen it.
     pub residuals: Vec<Residual>,
+    /// Every other run with the reason why it is not comparable, in the order given.
+    pub excluded: Vec<(String, Exclusion)>,
     /// Steps that the solver took.
     pub steps: usize,
 }
@@ -78,10 +82,33 @@ pub struct Residual {
     pub left_out_distance: f64,
     /// Predicted accuracy in percent by a law that has seen nothing of the run's paper.
     pub paper_left_out: f64,
-    /// Half the 80 % interval of that prediction.
+    /// Half the 80 % interval of that prediction, its width calibrated without the paper's runs as well.
     pub paper_left_out_half_width: f64,
     /// Distance to the nearest run of another paper.
     pub paper_left_out_distance: f64,
+}
+
+impl Residual {
+    /// Whether the observed accuracy lies in the 80 % interval of a law that has not seen the run.
+    #[must_use]
+    pub fn left_out_hit(&self) -> bool {
+        (self.left_out - self.observed).abs() <= self.left_out_half_width
+    }
+
+    /// Whether the observed accuracy lies in the 80 % interval of a law that has seen nothing of the paper.
+    #[must_use]
+    pub fn paper_left_out_hit(&self) -> bool {
+        (self.paper_left_out - self.observed).abs() <= self.paper_left_out_half_width
+    }
+}
+
+/// Part of the values that are true; 0 of none.
+#[must_use]
+pub fn share(values: impl IntoIterator<Item = bool>) -> f64 {
+    let (count, hits) = values
+        .into_iter()
+        .fold((0.0f64, 0.0), |(count, hits), hit| (count + 1.0, hits + f64::from(u8::from(hit))));
+    hits / count.max(1.0)
 }
 
 /// Mean absolute value.
@@ -105,6 +132,24 @@ impl FittedLaw {
         mean_absolute(self.judged().map(|row| row.paper_left_out - row.observed))
     }
 
+    /// Mean absolute error in points over the judged rows, by the law that has seen them.
+    #[must_use]
+    pub fn in_sample_error(&self) -> f64 {
+        mean_absolute(self.judged().map(|row| row.fitted - row.observed))
+    }
+
+    /// Part (0 to 1) of the judged rows that lie in their own 80 % interval when left out.
+    #[must_use]
+    pub fn leave_one_out_coverage(&self) -> f64 {
+        share(self.judged().map(Residual::left_out_hit))
+    }
+
+    /// Part (0 to 1) of the judged rows that lie in their own 80 % interval when their paper is left out.
+    #[must_use]
+    pub fn leave_paper_out_coverage(&self) -> f64 {
+        share(self.judged().map(Residual::paper_left_out_hit))
+    }
+
     /// The rows that the law is judged on.
     pub fn judged(&self) -> impl Iterator<Item = &Residual> {
         self.residuals.iter().filter(|row| row.judged)
@@ -122,7 +167,7 @@ pub(super) struct Observation<'a> {
 impl Observation<'_> {
     /// Whether the row is of the size that the law is judged on.
     pub(super) fn judged(&self) -> bool {
-        self.run.accuracy_percent >= JUDGED_ACCURACY && self.run.samples_seen().0 as f64 >= JUDGED_SAMPLES
+        comparable::judged(self.run)
     }
 }
 
@@ -138,18 +183,6 @@ pub(super) fn subject_of(run: &PublishedRun) -> Option<Subject<'_>> {
     })
 }
 
-/// Whether the law is meant for the run: a plain contrastive ViT trained from scratch, not reported twice.
-fn usable(run: &PublishedRun) -> bool {
-    !matches!(run.family, Family::ClipaConvNext | Family::Eva | Family::LaionMammut | Family::LaionCoca)
-        && run.initialised_from.is_none()
-        && run.same_as.is_none()
-}
-
-/// Accuracy in percent and samples from which on the law is judged.
-const JUDGED_ACCURACY: f64 = 40.0;
-const JUDGED_SAMPLES: f64 = 250e6;
-/// Shorter runs are left out: they are within noise of guessing.
-const LEAST_SAMPLES: f64 = 2.5e6;
 /// Standard deviation in points granted to a long run: seeds (0.1 to 0.2) and what the form cannot express.
 const ROW_SD: f64 = 0.6;
 /// More for each e-fold of samples below a billion (at most four), and for each 10 points below 40 %: such rows
@@ -160,11 +193,11 @@ const LOW_SD: f64 = 0.3;
 /// The runs that the law is fitted on.
 pub(super) fn observations(runs: &[PublishedRun]) -> Vec<Observation<'_>> {
     runs.iter()
-        .filter(|run| usable(run) && run.samples_seen().0 as f64 >= LEAST_SAMPLES)
+        .filter(|run| comparable::exclusion(run).is_none())
         .filter_map(|run| {
             let subject = subject_of(run)?;
             let short = interval::shortness(run.samples_seen().0 as f64).min(4.0);
-            let low = ((JUDGED_ACCURACY - run.accuracy_percent) / 10.0).max(0.0);
+            let low = ((comparable::JUDGED_ACCURACY - run.accuracy_percent) / 10.0).max(0.0);
             Some(Observation { run, subject, sd: ROW_SD + SHORT_SD * short + LOW_SD * low })
         })
         .collect()
@@ -292,14 +325,14 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
         })
         .collect();
 
-    let mut by_paper: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for row in &rows {
-        let paper = row.run.paper.as_str();
-        if !by_paper.contains_key(paper) {
-            by_paper
-                .insert(paper, predictions_without(&rows, solution.theta.clone(), |run| run.paper == paper)?);
-        }
-    }
+    let mut papers: Vec<&str> = rows.iter().map(|row| row.run.paper.as_str()).collect();
+    papers.sort_unstable();
+    papers.dedup();
+    let without: Vec<Vec<f64>> = papers
+        .par_iter()
+        .map(|paper| predictions_without(&rows, solution.theta.clone(), |run| run.paper == *paper))
+        .collect::<Result<_, _>>()?;
+    let by_paper: BTreeMap<&str, Vec<f64>> = papers.into_iter().zip(without).collect();
 
     let standing = |row: &Observation<'_>, skip: &dyn Fn(&PublishedRun) -> bool| {
         surroundings.standing(&row.subject, |index| skip(rows[index].run))
@@ -314,15 +347,25 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
     let mut misses = Vec::new();
     for (index, (row, &(one, paper))) in rows.iter().zip(&standings).enumerate() {
         let observed = row.run.accuracy_percent;
-        misses.push(Miss { standing: one, points: (left_out[index] - observed).abs() });
+        let paper_name = row.run.paper.as_str();
+        misses.push((paper_name, Miss { standing: one, points: (left_out[index] - observed).abs() }));
         // Nearly all short runs are in one paper; without it the law has no short end at all, which is not how
         // it is used.
         if row.judged() {
-            let without_paper = by_paper[row.run.paper.as_str()][index];
-            misses.push(Miss { standing: paper, points: (without_paper - observed).abs() });
+            let without_paper = by_paper[paper_name][index];
+            misses.push((paper_name, Miss { standing: paper, points: (without_paper - observed).abs() }));
         }
     }
-    let width = Width::fitted(&misses);
+    // A width for every paper that has seen nothing of it either, so that coverage is not judged on the misses
+    // that the width was fitted on.
+    let fitted_without = |paper: Option<&str>| {
+        let kept: Vec<Miss> =
+            misses.iter().filter(|(name, _)| Some(*name) != paper).map(|(_, miss)| *miss).collect();
+        Width::fitted(&kept)
+    };
+    let width = fitted_without(None);
+    let paper_widths: BTreeMap<&str, Width> =
+        by_paper.par_iter().map(|(paper, _)| (*paper, fitted_without(Some(*paper)))).collect();
 
     let residuals = rows
         .iter()
@@ -340,14 +383,16 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
                 left_out_half_width: width.at(one),
                 left_out_distance: one.distance,
                 paper_left_out: by_paper[run.paper.as_str()][index],
-                paper_left_out_half_width: width.at(paper),
+                paper_left_out_half_width: paper_widths[run.paper.as_str()].at(paper),
                 paper_left_out_distance: paper.distance,
             }
         })
         .collect();
     let ranges = Ranges::of(&rows);
     let law = Law { coefficients: c, width, surroundings, ranges, inverse: InverseLaw::fitted(runs)? };
-    Ok(FittedLaw { law, residuals, steps: solution.steps })
+    let excluded =
+        runs.iter().filter_map(|run| Some((run.id.clone(), comparable::exclusion(run)?))).collect();
+    Ok(FittedLaw { law, residuals, excluded, steps: solution.steps })
 }
 
 /// Predictions in percent for `runs` by a law fitted on those for which `held_out` is false: id, observed,

@@ -1,7 +1,7 @@
 //! The 80 % interval: how wide residuals of left-out runs are, the wider the farther the nearest published run.
 
-/// Half-width in points = base + `per_distance` x distance + `per_short` x shortness, and `unknown_data` on top where
-/// no run was trained on the data set.
+/// Half-width in points = base + `per_distance` x distance + `per_short` x shortness, and on top `unknown_data` where no
+/// run was trained on the data set and `unknown_family` where none follows the recipe.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Width {
     /// At a published run.
@@ -12,6 +12,8 @@ pub(super) struct Width {
     pub(super) per_short: f64,
     /// Once, where nothing is known of the data set's quality.
     pub(super) unknown_data: f64,
+    /// Once, where no run follows the recipe family.
+    pub(super) unknown_family: f64,
 }
 
 /// Samples below which a run counts as short, where the law is looser.
@@ -33,6 +35,8 @@ pub(super) struct Standing {
     pub(super) shortness: f64,
     /// Whether none of them was trained on the same data set.
     pub(super) unknown_data: bool,
+    /// Whether none of them follows the same recipe family.
+    pub(super) unknown_family: bool,
 }
 
 /// A left-out run and how many points the law missed it by.
@@ -49,16 +53,17 @@ impl Width {
             + self.per_distance * standing.distance
             + self.per_short * standing.shortness
             + if standing.unknown_data { self.unknown_data } else { 0.0 }
+            + if standing.unknown_family { self.unknown_family } else { 0.0 }
     }
 
-    fn from_array([base, per_distance, per_short, unknown_data]: [f64; 4]) -> Self {
-        Self { base, per_distance, per_short, unknown_data }
+    fn from_array([base, per_distance, per_short, unknown_data, unknown_family]: [f64; 5]) -> Self {
+        Self { base, per_distance, per_short, unknown_data, unknown_family }
     }
 
     /// The widths whose pinball loss at [`COVERAGE`] is least: 80 % of left-out runs lie within, near and far.
-    /// A pattern search over the four numbers, none of them negative.
+    /// A pattern search over the five numbers, none of them negative.
     pub(super) fn fitted(misses: &[Miss]) -> Self {
-        let loss = |candidate: [f64; 4]| -> f64 {
+        let loss = |candidate: [f64; 5]| -> f64 {
             let width = Self::from_array(candidate);
             misses
                 .iter()
@@ -68,13 +73,13 @@ impl Width {
                 })
                 .sum()
         };
-        let mut best = [1.0, 1.0, 0.5, 1.0];
+        let mut best = [1.0, 1.0, 0.5, 1.0, 1.0];
         let mut least = loss(best);
         let mut step = 0.5;
         while step > 1e-4 {
             let mut moved = false;
             // Along each axis, and along each pair of axes against each other.
-            for (up, down) in (0..4).flat_map(|up| (0..4).map(move |down| (up, down))) {
+            for (up, down) in (0..5).flat_map(|up| (0..5).map(move |down| (up, down))) {
                 for sign in [step, -step] {
                     let mut candidate = best;
                     candidate[up] += sign;
@@ -102,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_width_follows_what_was_missed() {
-        let at = |distance| Standing { distance, shortness: 0.0, unknown_data: false };
+        let at = |distance| Standing { distance, shortness: 0.0, unknown_data: false, unknown_family: false };
         let misses: Vec<Miss> = (0..1000)
             .map(|index| {
                 let distance = f64::from(index % 10) / 5.0;

@@ -6,6 +6,7 @@
 
 mod accuracy;
 mod case;
+pub mod comparable;
 mod evidence;
 pub mod fit;
 mod interval;

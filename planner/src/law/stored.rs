@@ -121,6 +121,7 @@ pub fn write_law(fitted: &FittedLaw, runs_csv: &str) -> String {
     width.insert("per_distance_points".into(), rounded(law.width.per_distance).into());
     width.insert("per_short_points".into(), rounded(law.width.per_short).into());
     width.insert("unknown_data_points".into(), rounded(law.width.unknown_data).into());
+    width.insert("unknown_family_points".into(), rounded(law.width.unknown_family).into());
     root.insert("interval".into(), width.into());
 
     let by_name = |laws: &[DropLaw; 4], names: [&str; 4]| {
@@ -211,6 +212,7 @@ pub fn read_law(text: &str, runs: &[PublishedRun], runs_csv: &str) -> Result<Law
             per_distance: reader.number(&["interval", "per_distance_points"])?,
             per_short: reader.number(&["interval", "per_short_points"])?,
             unknown_data: reader.number(&["interval", "unknown_data_points"])?,
+            unknown_family: reader.find(&["interval", "unknown_family_points"]).unwrap_or(0.0),
         },
         surroundings: Surroundings::new(runs),
         ranges: Ranges::of(&fit::observations(runs)),
