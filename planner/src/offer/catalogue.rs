@@ -12,8 +12,8 @@ use crate::units::Usd;
 
 static CSV: &str = include_str!("../../data/offers.csv");
 
-/// A price per accelerator and hour below this is a mistake or a lure: the cheapest real listings of the weakest
-/// card are ten times dearer.
+/// A price per accelerator and hour below this is a mistake or a lure: the cheapest real listings of the
+/// weakest card are ten times dearer.
 const LOWEST_BELIEVABLE_PER_DEVICE: f64 = 0.02;
 
 /// Why a row of a price table is not an offer.
@@ -90,10 +90,10 @@ pub struct PriceTable {
 
 impl PriceTable {
     /// Reads a CSV with the columns of `planner/data/offers.csv`, in any order: `provider`, `region`,
-    /// `instance_type`, `accelerator`, `count`, `vcpus`, `on_demand_usd_per_hour`, `spot_usd_per_hour`, `basis`,
-    /// `as_of`, `source`, `note`, and those of `prices update`: `feed`, `interrupted_percent_per_month`. Rows of
-    /// the same name become one offer, see [`one_of_each`]. Never fails: what is no offer is among
-    /// [`PriceTable::rejected`].
+    /// `instance_type`, `accelerator`, `count`, `vcpus`, `on_demand_usd_per_hour`, `spot_usd_per_hour`,
+    /// `basis`, `as_of`, `source`, `note`, and those of `prices update`: `feed`,
+    /// `interrupted_percent_per_month`. Rows of the same name become one offer, see [`one_of_each`]. Never
+    /// fails: what is no offer is among [`PriceTable::rejected`].
     #[must_use]
     pub fn read(text: &str) -> Self {
         let mut catalogue = Self::default();
@@ -127,8 +127,8 @@ impl PriceTable {
     }
 }
 
-/// Which of several feeds is believed: one's own contract, then the cloud's own price list, then catalogues that
-/// others gather, last an estimate from a published saving.
+/// Which of several feeds is believed: one's own contract, then the cloud's own price list, then catalogues
+/// that others gather, last an estimate from a published saving.
 fn rank(feed: &str) -> usize {
     const ORDER: [&str; 6] = ["import", "azure", "aws", "skypilot", "gpuhunt", "aws-spot"];
     let source = feed.split('/').next().unwrap_or_default();
@@ -136,8 +136,8 @@ fn rank(feed: &str) -> usize {
     ORDER.iter().position(|known| *known == source).unwrap_or(3)
 }
 
-/// One offer of each name, in the order of their first rows: each price from the feed most to be believed among
-/// those that have it, the lower where two rows are of equal standing.
+/// One offer of each name, in the order of their first rows: each price from the feed most to be believed
+/// among those that have it, the lower where two rows are of equal standing.
 fn one_of_each(offers: Vec<Offer>) -> Vec<Offer> {
     let mut place: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Vec<Offer>> = Vec::new();
@@ -248,8 +248,8 @@ pub fn rejected() -> &'static [RejectedOffer] {
     &CATALOGUE.rejected
 }
 
-/// Every offer that `name` can mean: a full name (`provider/instance_type/region`), `provider/instance_type`, a
-/// provider or an instance type; references too. At least one.
+/// Every offer that `name` can mean: a full name (`provider/instance_type/region`), `provider/instance_type`,
+/// a provider or an instance type; references too. At least one.
 pub fn find(name: &str) -> Result<Vec<&'static Offer>, UnknownName> {
     find_among(name, built_in())
 }

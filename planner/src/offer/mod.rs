@@ -90,7 +90,8 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// `provider/instance_type`, and the region where there is one: what [`find`] takes, and what a recipe names.
+    /// `provider/instance_type`, and the region where there is one: what [`find`] takes, and what a recipe
+    /// names.
     #[must_use]
     pub fn name(&self) -> String {
         if self.provider == THIS_MACHINE {

@@ -73,9 +73,9 @@ fn per_device(offer: &Offer) -> impl Iterator<Item = f64> {
         .map(move |price| price.dollars() / count)
 }
 
-/// What is believed of `accelerator`: within a factor of three of the catalogue's lowest and highest price, on
-/// demand and spot together; with fewer than three prices known, within the catalogue's range of USD per peak
-/// FLOP. A CPU has any price.
+/// What is believed of `accelerator`: within a factor of three of the catalogue's lowest and highest price,
+/// on demand and spot together; with fewer than three prices known, within the catalogue's range of USD per
+/// peak FLOP. A CPU has any price.
 #[must_use]
 pub fn usual_price(accelerator: &Accelerator) -> UsualPrice {
     if accelerator.runtime == Runtime::Cpu {

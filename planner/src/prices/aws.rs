@@ -1,6 +1,6 @@
-//! AWS's bulk price list: one CSV of up to several hundred MB for each region, read as a stream of which only the
-//! lines about machines with accelerators stay. It counts accelerators but does not name them: the model follows
-//! from the machine's family, by the built-in catalogue.
+//! AWS's bulk price list: one CSV of up to several hundred MB for each region, read as a stream of which only
+//! the lines about machines with accelerators stay. It counts accelerators but does not name them: the model
+//! follows from the machine's family, by the built-in catalogue.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};

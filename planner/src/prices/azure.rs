@@ -1,5 +1,5 @@
-//! Azure's retail prices: paged JSON, one question for each machine type, answered for all regions. The list says
-//! nothing of accelerators: types are those of the built-in catalogue.
+//! Azure's retail prices: paged JSON, one question for each machine type, answered for all regions. The list
+//! says nothing of accelerators: types are those of the built-in catalogue.
 
 use std::collections::BTreeMap;
 
@@ -123,8 +123,8 @@ impl AzureRetail {
     }
 }
 
-/// The next page: the link's question, put to the host that was asked first (links name a port that some proxies
-/// do not pass).
+/// The next page: the link's question, put to the host that was asked first (links name a port that some
+/// proxies do not pass).
 fn next(first: &Url, now: &Url, link: &str) -> Result<Url, String> {
     let link = Url::parse(link).map_err(|error| format!("NextPageLink `{link}` is not a URL: {error}"))?;
     let mut next = first.clone();

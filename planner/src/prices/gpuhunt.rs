@@ -1,5 +1,6 @@
 //! dstack's `gpuhunt` catalogue: `{base}/{provider}/version` names a version, and
-//! `{base}/{provider}/{version}/catalog.zip` holds `{provider}.csv`. Interruptible prices are rows of their own.
+//! `{base}/{provider}/{version}/catalog.zip` holds `{provider}.csv`. Interruptible prices are rows of their
+//! own.
 
 use std::io::Read;
 

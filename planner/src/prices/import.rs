@@ -1,5 +1,5 @@
-//! Prices of one's own contract, from CSV, JSON or TOML, into a price table. Everything that is not understood is
-//! refused with its line, field and value: a price in another unit would be a plan of nonsense.
+//! Prices of one's own contract, from CSV, JSON or TOML, into a price table. Everything that is not
+//! understood is refused with its line, field and value: a price in another unit would be a plan of nonsense.
 
 use std::collections::BTreeMap;
 
@@ -79,8 +79,8 @@ struct Entry {
     fields: BTreeMap<String, (String, usize)>,
 }
 
-/// Reads every offer of `text`, or says what is wrong with each that cannot be one. `today` (a day) dates offers
-/// that do not say; `any_price` believes prices far outside what the accelerator usually costs.
+/// Reads every offer of `text`, or says what is wrong with each that cannot be one. `today` (a day) dates
+/// offers that do not say; `any_price` believes prices far outside what the accelerator usually costs.
 pub fn import(
     text: &str,
     form: ImportForm,

@@ -1,10 +1,11 @@
-//! Today's prices. The one place of the planner that touches the network, behind [`Transport`]; where prices come
-//! from is behind [`PriceSource`], and what they are written into is a [`Table`].
+//! Today's prices. The one place of the planner that touches the network, behind [`Transport`]; where prices
+//! come from is behind [`PriceSource`], and what they are written into is a [`Table`].
 
 mod aws;
 mod azure;
 mod diff;
 mod error;
+mod google;
 mod gpuhunt;
 mod import;
 mod row;

@@ -211,8 +211,8 @@ impl Batch {
         }
     }
 
-    /// One row for each machine and region: zones of a region, or rows for each way it is sold, become one, with
-    /// the lowest price of each kind.
+    /// One row for each machine and region: zones of a region, or rows for each way it is sold, become one,
+    /// with the lowest price of each kind.
     pub(super) fn one_row_each(&mut self) {
         let mut merged: BTreeMap<(String, String, String), (PriceRow, Option<Usd>)> = BTreeMap::new();
         for row in std::mem::take(&mut self.rows) {
@@ -287,16 +287,16 @@ pub(super) struct Machine<'a> {
     pub(super) vcpus: Option<u32>,
 }
 
-/// The built-in catalogue's offer of this machine type, in any region: what the type is made of, for price lists
-/// that do not say.
+/// The built-in catalogue's offer of this machine type, in any region: what the type is made of, for price
+/// lists that do not say.
 pub(super) fn known_machine(provider: &str, instance_type: &str) -> Option<&'static Offer> {
     offer::built_in()
         .iter()
         .find(|offer| offer.provider == provider && offer.instance_type.eq_ignore_ascii_case(instance_type))
 }
 
-/// The accelerator that a catalogue means by a name, narrowed by what the instance type says of memory and form
-/// factor (`sxm`, `nvl`, `pcie`): catalogues merge them under one name.
+/// The accelerator that a catalogue means by a name, narrowed by what the instance type says of memory and
+/// form factor (`sxm`, `nvl`, `pcie`): catalogues merge them under one name.
 pub(super) fn named(
     provider: &str,
     name: &str,
@@ -329,15 +329,16 @@ pub(super) fn named(
     Err(Reason::UnknownAccelerator(name.to_owned()))
 }
 
-/// Whether both names are of one family: the machine table is not believed where a catalogue says something else.
+/// Whether both names are of one family: the machine table is not believed where a catalogue says something
+/// else.
 fn folded_starts_alike(known: &str, name: &str) -> bool {
     let family =
         |text: &str| -> String { crate::names::folded(text.split(['-', ' ']).next().unwrap_or_default()) };
     family(known) == family(name)
 }
 
-/// `tpu-v5p-8`, `v5litepod-8`: the chip, and how many. The number counts chips from v5e on, cores (two a chip)
-/// before and in v5p.
+/// `tpu-v5p-8`, `v5litepod-8`: the chip, and how many. The number counts chips from v5e on, cores (two a
+/// chip) before and in v5p.
 pub(super) fn tpu_slice(name: &str) -> Option<(&'static Accelerator, u32)> {
     let name = name.to_lowercase();
     let (version, number) = name.strip_prefix("tpu-").unwrap_or(&name).rsplit_once('-')?;

@@ -1,5 +1,6 @@
 //! AWS's spot advisor: how far interruptible machines are below the on-demand price, and how often they are
-//! interrupted. The spot price is reckoned from an on-demand price at hand, so it is an estimate, and says so.
+//! interrupted. The spot price is reckoned from an on-demand price at hand, so it is an estimate, and says
+//! so.
 
 use std::collections::BTreeMap;
 

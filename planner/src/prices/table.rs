@@ -53,7 +53,8 @@ impl Table {
         self.rows.extend(rows);
     }
 
-    /// Puts each of `rows` in the place of the row of the same feed and name, if there is one: how many there were.
+    /// Puts each of `rows` in the place of the row of the same feed and name, if there is one: how many there
+    /// were.
     pub fn merge(&mut self, rows: Vec<PriceRow>) -> usize {
         let mut replaced = 0;
         for row in rows {

@@ -1,5 +1,5 @@
-//! Answers of price sources kept in a folder, one file each: a line of JSON about the answer, then its body. A file
-//! that is not whole is passed over.
+//! Answers of price sources kept in a folder, one file each: a line of JSON about the answer, then its body.
+//! A file that is not whole is passed over.
 
 use std::path::{Path, PathBuf};
 
@@ -78,7 +78,8 @@ impl Cache for Folder {
     }
 }
 
-/// `$XDG_CACHE_HOME/shoestring/prices`, else `~/.cache/shoestring/prices`; none where neither variable is set.
+/// `$XDG_CACHE_HOME/shoestring/prices`, else `~/.cache/shoestring/prices`; none where neither variable is
+/// set.
 pub(super) fn default_folder() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")))?;
