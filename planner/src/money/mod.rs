@@ -1,13 +1,15 @@
 //! What a recipe costs, line by line, each with its source and spread.
 
 mod overhead;
+mod total;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::overhead::{
     EvaluationLoad, best_checkpoint_interval, checkpoint_bytes, checkpoint_write, interruption_factor,
-    mean_time_to_interruption,
+    interruptions_beyond, lost_share, mean_time_to_interruption,
 };
+use self::total::{Hours2, sum_of_independent};
 use crate::accelerator::Runtime;
 use crate::architecture::Architecture;
 use crate::offer::Offer;
@@ -79,8 +81,21 @@ pub struct CostOptions {
     pub checkpoint_interval: Option<Hours>,
     /// Hours until the first step; left out, assumed.
     pub set_up: Option<Spread<Hours>>,
+    /// Hours that the machine is paid for and does nothing: waiting for data or people.
+    pub idle: Option<Hours>,
+    /// Spot machines are left for on-demand ones after so many interruptions.
+    pub fallback: Option<Fallback>,
     /// Storage and traffic; counted only when asked for.
     pub extras: Vec<Extra>,
+}
+
+/// What happens when spot machines are taken back too often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// So many interruptions are borne.
+    pub after: u32,
+    /// All machines together, on demand, per hour.
+    pub usd_per_hour: Usd,
 }
 
 /// One line of the bill.
@@ -110,11 +125,14 @@ pub struct StageCost {
 /// The bill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cost {
-    /// One line for each stage's device time, then set-up, checkpoints, evaluation, interruptions, extras.
+    /// One line for each stage's device time, then set-up, checkpoints, evaluation, idle, interruptions, fallback,
+    /// extras, and what the median of the sum lies above the sum of the medians.
     pub lines: Vec<CostLine>,
     /// The stages, in order.
     pub stages: Vec<StageCost>,
-    /// Sum of the lines. Their quantiles are added: lines are high together, being the same hours at the same price.
+    /// Sum of the lines, as one distribution: those that are the same hours at the same speed are high together, set-up,
+    /// checkpoints and interruptions vary by themselves ([`Cost::at_confidence`]). The medians of the lines add up to its
+    /// median.
     pub total: Spread<Usd>,
     /// Wall-clock hours of everything.
     pub hours: Spread<Hours>,
@@ -126,6 +144,9 @@ pub struct Cost {
     pub price_source: Source,
     /// What the reader should know: what binds, what was assumed.
     pub notes: Vec<String>,
+    distribution: Hours2,
+    rate: Usd,
+    extras: Spread<Usd>,
 }
 
 impl Cost {
@@ -137,10 +158,20 @@ impl Cost {
         hours.map(|hours| Hours(hours.0 * f64::from(self.devices)))
     }
 
-    /// The amount that the cost stays below with this probability.
+    /// The amount that the cost stays below with at least this probability: hours that vary together at that quantile,
+    /// those that vary by themselves as independent of them, at the price; storage goes with the hours.
     #[must_use]
     pub fn at_confidence(&self, confidence: f64) -> Usd {
-        self.total.quantile(confidence)
+        if confidence == 0.5 {
+            return self.total.p50;
+        }
+        self.rate.per_hour_for(Hours(self.distribution.quantile(confidence))) + self.extras.quantile(confidence)
+    }
+
+    /// The wall-clock hours that are not exceeded with this probability.
+    #[must_use]
+    pub fn hours_at_confidence(&self, confidence: f64) -> Hours {
+        if confidence == 0.5 { self.hours.p50 } else { Hours(self.distribution.quantile(confidence)) }
     }
 }
 
@@ -204,30 +235,24 @@ pub fn cost(
         best.map_or(tenth, |best| if best.0 < tenth.0 { best } else { tenth })
     });
     let interval = Hours(interval.0.max(write.p50.0).max(1e-6));
-    let written = |training: Hours, write: Hours| {
-        // One at each interval and one at the end of each stage.
-        Hours((training.0 / interval.0 + stages.len() as f64) * write.0)
-    };
-    let writing = Spread {
-        p10: written(training.p10, write.p10),
-        p50: written(training.p50, write.p50),
-        p90: written(training.p90, write.p90),
-    };
+    // One at each interval and one at the end of each stage, of the median training: how long it takes besides is the
+    // training's own line.
+    let written = training.p50.0 / interval.0 + stages.len() as f64;
+    let writing = write.map(|write| Hours(written * write.0));
     let every = format!("12 bytes a parameter every {interval}, at an assumed 1 GB/s");
     add("checkpoints", writing, Source::computed(every));
     add("evaluation", evaluating, Source::computed("forward passes at the speed of training"));
+    let idle = options.idle.unwrap_or_default();
+    add("idle", Spread::exact(idle), Source::Stated);
 
+    let mut again = Spread::exact(Hours(0.0));
     if let Some(between) = between {
-        let lost = |training: Hours, between: Hours| {
-            Hours(training.0 * (interruption_factor(interval, between) - 1.0))
-        };
-        let again = Spread {
-            p10: lost(training.p10, between.p10),
-            p50: lost(training.p50, between.p50),
-            p90: lost(training.p90, between.p90),
-        };
+        again = between.map(|between| {
+            Hours(training.p50.0 * (interruption_factor(interval, write.p50, between) - 1.0))
+        });
         let why = format!(
-            "{} lost every {} (80 %: {} to {}), 10 minutes to restart and half of the {interval} between checkpoints again",
+            "{} lost every {} (80 %: {} to {}), 10 minutes to restart and what was done since the last checkpoint, one \
+             every {interval}, again",
             if rental.spot { "spot machines are" } else { "a machine is" },
             between.p50,
             between.p90,
@@ -235,9 +260,60 @@ pub fn cost(
         );
         add("interruptions", again, Source::assumed(why));
     }
-    let hours = lines.iter().fold(Spread::exact(Hours(0.0)), |sum, line| sum.plus(line.hours));
+    let hours_of = |spread: Spread<Hours>| spread.map(|hours| hours.0);
+    let distribution = Hours2 {
+        shared: hours_of(training.plus(evaluating)),
+        own: sum_of_independent(&[hours_of(set_up), hours_of(writing), Spread::exact(idle.0), hours_of(again)]),
+    };
+    let mut hours = Spread {
+        p10: Hours(distribution.quantile(0.1)),
+        p50: Hours(distribution.quantile(0.5)),
+        p90: Hours(distribution.quantile(0.9)),
+    };
+    let medians = Hours(lines.iter().map(|line| line.hours.p50.0).sum());
+    let uneven = Hours((hours.p50.0 - medians.0).max(0.0));
+    if uneven.0 > 0.0 {
+        let why = "the median of a sum lies above the sum of the medians where one can cost much more than usual";
+        lines.push(CostLine {
+            what: "contingency".to_owned(),
+            hours: Spread::exact(uneven),
+            usd: charge(Spread::exact(uneven)),
+            source: Source::computed(why),
+        });
+    }
+    // The bill adds up, and is never below the median of the sum.
+    hours.p50 = Hours(medians.0 + uneven.0);
+    hours.p10 = Hours(hours.p10.0.min(hours.p50.0));
+    hours.p90 = Hours(hours.p90.0.max(hours.p50.0));
+
+    let mut extras = Spread::exact(Usd::ZERO);
+    if let (Some(fallback), Some(between), true) = (options.fallback, between, rental.spot) {
+        let dearer = fallback.usd_per_hour.minus_or_zero(rental.usd_per_hour);
+        let usd = |training: Hours, between: Hours| {
+            let left = between.0 * interruptions_beyond(training, between, fallback.after);
+            dearer.per_hour_for(Hours(left.min(training.0)))
+        };
+        let usd = Spread {
+            p10: usd(training.p10, between.p10),
+            p50: usd(training.p50, between.p50),
+            p90: usd(training.p90, between.p90),
+        };
+        extras = extras.plus(usd);
+        let why = format!(
+            "on demand after {} interruptions, for what is expected to be left then, at {} USD per hour more",
+            fallback.after, dearer
+        );
+        lines.push(CostLine {
+            what: "on-demand fallback".to_owned(),
+            hours: Spread::exact(Hours(0.0)),
+            usd,
+            source: Source::computed(why),
+        });
+    }
     for extra in &options.extras {
-        lines.push(extra.line(hours));
+        let line = extra.line(hours);
+        extras = extras.plus(line.usd);
+        lines.push(line);
     }
     if machine.vcpus.is_none() && machine.accelerator.runtime != Runtime::Cpu && machine.calibration.is_none()
     {
@@ -245,7 +321,12 @@ pub fn cost(
             "the machine's vCPUs are not known: whether they decode fast enough was not checked".to_owned(),
         );
     }
-    let total = lines.iter().fold(Spread::exact(Usd::ZERO), |sum, line| sum.plus(line.usd));
+    let p50: Usd = lines.iter().map(|line| line.usd.p50).sum();
+    let total = Spread {
+        p10: (rental.usd_per_hour.per_hour_for(hours.p10) + extras.p10).min(p50),
+        p50,
+        p90: (rental.usd_per_hour.per_hour_for(hours.p90) + extras.p90).max(p50),
+    };
     Cost {
         lines,
         stages: costed,
@@ -255,6 +336,9 @@ pub fn cost(
         checkpoint_interval: interval,
         price_source: rental.source.clone(),
         notes,
+        distribution,
+        rate: rental.usd_per_hour,
+        extras,
     }
 }
 

@@ -108,17 +108,59 @@ pub fn mean_time_to_interruption(devices: u32, machines: u32, spot: bool) -> Spr
     Spread { p10: Hours(times.p90), p50: Hours(times.p50), p90: Hours(times.p10) }
 }
 
-/// The time between checkpoints that loses least, to writing them and to repeating what came after the last one:
-/// sqrt(2 · write · time between interruptions) (Young 1974).
+/// The time between checkpoints that loses least: the least of [`lost_share`], which starts from Young's
+/// sqrt(2 · write · time between interruptions) (1974) and solves Daly's condition for it,
+/// (1 - interval/between) · exp((interval + write)/between) = 1 (2006, equation 18's derivative), by Newton.
 #[must_use]
 pub fn best_checkpoint_interval(write: Hours, between_interruptions: Hours) -> Hours {
-    Hours((2.0 * write.0 * between_interruptions.0).sqrt())
+    let between = between_interruptions.0;
+    let ratio = (write.0 / between).max(0.0);
+    // Beyond this a checkpoint takes as long as the machine lasts; the condition's root nears 1.
+    let mut interval = (2.0 * ratio).sqrt().min(0.999);
+    for _ in 0..20 {
+        let power = (interval + ratio).exp();
+        let value = (1.0 - interval) * power - 1.0;
+        let slope = -interval * power;
+        let next = (interval - value / slope).clamp(1e-9, 1.0);
+        let close = (next - interval).abs() < 1e-12;
+        interval = next;
+        if close {
+            break;
+        }
+    }
+    Hours(interval * between)
 }
 
-/// How much longer a run takes for interruptions: each costs a restart and, on average, half of what lies between two
-/// checkpoints: 1 / (1 - (restart + interval/2) / time between interruptions).
+/// Expected time over useful time, for checkpoints every `interval` and interruptions at random: what is written and what
+/// is lost, restarts and repeated work, interruptions during those included (Daly 2006):
+/// between · exp(restart/between) · (exp((interval + write)/between) - 1) / interval.
 #[must_use]
-pub fn interruption_factor(interval: Hours, between_interruptions: Hours) -> f64 {
-    let lost = (RESTART.0 + interval.0 / 2.0) / between_interruptions.0;
-    1.0 / (1.0 - lost.clamp(0.0, LARGEST_LOSS))
+pub fn lost_share(interval: Hours, write: Hours, between_interruptions: Hours) -> f64 {
+    let between = between_interruptions.0;
+    let all = between * (RESTART.0 / between).exp() * ((interval.0 + write.0) / between).exp_m1() / interval.0;
+    all.min(1.0 / (1.0 - LARGEST_LOSS)) - 1.0
+}
+
+/// How much longer a run takes for interruptions alone: [`lost_share`]'s time over the time with its checkpoints written.
+#[must_use]
+pub fn interruption_factor(interval: Hours, write: Hours, between_interruptions: Hours) -> f64 {
+    let written = 1.0 + write.0 / interval.0;
+    ((1.0 + lost_share(interval, write, between_interruptions)) / written).max(1.0)
+}
+
+/// Interruptions beyond the first `after` of a run of `hours`, expected: E[max(0, N - after)] with N the Poisson number
+/// of them. Times the hours between them, it is the expected time that is left when the last allowed one has come.
+#[must_use]
+pub fn interruptions_beyond(hours: Hours, between_interruptions: Hours, after: u32) -> f64 {
+    let mean = hours.0 / between_interruptions.0;
+    // E[(N - n)+] = mean - n + sum over k below n of (n - k) P(N = k).
+    let n = f64::from(after);
+    let mut probability = (-mean).exp();
+    let mut beyond = mean - n;
+    for k in 0..after {
+        let k = f64::from(k);
+        beyond += (n - k) * probability;
+        probability *= mean / (k + 1.0);
+    }
+    beyond.max(0.0)
 }

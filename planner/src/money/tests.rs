@@ -74,10 +74,9 @@ fn the_total_is_the_sum_of_the_lines_to_the_micro_dollar() {
     let sum: Usd = bill.lines.iter().map(|line| line.usd.p50).sum();
     assert_eq!(sum, bill.total.p50);
     let what: Vec<&str> = bill.lines.iter().map(|line| line.what.as_str()).collect();
-    assert_eq!(
-        what,
-        ["a: device time", "b: device time", "set-up", "checkpoints", "evaluation", "interruptions"]
-    );
+    let expected = ["a: device time", "b: device time", "set-up", "checkpoints", "evaluation", "interruptions"];
+    assert_eq!(what[..6], expected);
+    assert!(what.len() == 6 || what[6..] == ["contingency"], "{what:?}");
     let hours: f64 = bill.lines.iter().map(|line| line.hours.p50.0).sum();
     assert!((hours - bill.hours.p50.0).abs() < 1e-9);
 }
@@ -108,15 +107,22 @@ fn spot_is_cheaper_per_hour_and_loses_some_of_it_again() {
 
 #[test]
 fn interruptions_and_checkpoints_follow_the_formulas() {
-    // Restart 10 minutes, checkpoint every 15, interrupted every 2 hours: 1 / (1 - 17.5/120).
-    let factor = interruption_factor(Hours(0.25), Hours(2.0));
-    assert!((factor - 1.0 / (1.0 - 17.5 / 120.0)).abs() < 1e-12);
-    assert!(interruption_factor(Hours(10.0), Hours(0.1)).is_finite());
-    // The best interval is the best: both neighbours lose more.
-    let (write, between) = (Hours(0.004), Hours(4.0));
-    let best = best_checkpoint_interval(write, between);
-    let loss = |interval: f64| write.0 / interval + interval / 2.0 / between.0;
-    assert!(loss(best.0) < loss(best.0 * 1.1) && loss(best.0) < loss(best.0 * 0.9));
+    // Restart 10 minutes, checkpoint every 15, interrupted every 2 hours: the usual first-order estimate is
+    // 1 / (1 - 17.5/120) = 1.171; at random times it is a little less.
+    let factor = interruption_factor(Hours(0.25), Hours(0.0), Hours(2.0));
+    assert!((factor - 1.171).abs() < 0.02, "{factor}");
+    assert!(interruption_factor(Hours(10.0), Hours(0.1), Hours(0.1)).is_finite());
+    // The best interval is the best: every other loses more, near Young's and far from it.
+    for (write, between) in [(0.004, 4.0), (0.05, 1.0), (0.3, 0.5), (1e-5, 2_000.0)] {
+        let (write, between) = (Hours(write), Hours(between));
+        let best = best_checkpoint_interval(write, between);
+        let loss = |factor: f64| lost_share(Hours(best.0 * factor), write, between);
+        for factor in [0.5, 0.9, 0.98, 1.02, 1.1, 2.0] {
+            assert!(loss(1.0) <= loss(factor), "{write:?} {between:?} x {factor}");
+        }
+        let young = (2.0 * write.0 * between.0).sqrt();
+        assert!(write.0 / between.0 > 0.01 || (best.0 / young - 1.0).abs() < 0.1, "{best:?} {young}");
+    }
     // H/14: 14 GB with moments, as published runs say, within a fifth.
     let bytes = checkpoint_bytes(architectures::find("H/14").expect("H/14"));
     assert!((bytes / 14e9 - 1.0).abs() < 0.2, "{bytes}");
@@ -133,7 +139,7 @@ fn ones_own_machine_has_no_set_up_and_no_interruptions() {
     let options = CostOptions { evaluation: EvaluationLoad::NONE, ..CostOptions::default() };
     let bill = cost(tiny, &[stage], &machine, &rental, &options);
     let what: Vec<&str> = bill.lines.iter().map(|line| line.what.as_str()).collect();
-    assert_eq!(what, ["pretrain: device time", "checkpoints"]);
+    assert_eq!(what[..2], ["pretrain: device time", "checkpoints"]);
     assert_eq!(bill.price_source, Source::Stated);
     assert!(matches!(bill.lines[0].source, Source::Assumed { .. }));
     assert!(bill.total.p90 > bill.total.p50 && bill.total.p50 > Usd::ZERO);
@@ -179,6 +185,75 @@ fn slow_decoding_is_said() {
         "{:?}",
         bill.notes
     );
+}
+
+/// Draws every part of a bill by itself and compares the probability of staying below `at_confidence` with the stated.
+#[test]
+fn the_total_is_a_distribution_that_monte_carlo_agrees_with() {
+    use rand::{RngExt, SeedableRng};
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(7);
+    let offer = offer::built_in().iter().find(|offer| offer.spot_usd_per_hour.is_some()).expect("spot");
+    let machine = Machine::of(offer, 1);
+    let architecture = architectures::find("B/16").expect("B/16");
+    let stages = [stage("a", 112, 0.0, 16, 400_000_000), stage("b", 224, 0.3, 32, 40_000_000)];
+    for (spot, samples) in [(false, 400_000_000), (true, 400_000_000), (true, 2_000_000)] {
+        let mut stages = stages.clone();
+        stages[0].samples = Samples(samples);
+        let rental = Rental { spot, ..Rental::of(offer, 1, true).expect("sold so") };
+        let bill = cost(architecture, &stages, &machine, &rental, &CostOptions::default());
+        let line = |what: &str| {
+            let line = bill.lines.iter().find(|line| line.what == what).expect(what);
+            line.usd.map(Usd::dollars)
+        };
+        let training = [line("a: device time"), line("b: device time"), line("evaluation")];
+        let own = [line("set-up"), line("checkpoints"), line("interruptions")];
+        let mut uniform = || random.random_range(1e-6..1.0 - 1e-6);
+        let draws: Vec<f64> = (0..40_000)
+            .map(|_| {
+                let together: f64 = uniform();
+                let shared: f64 = training.iter().map(|line| line.quantile(together)).sum();
+                shared + own.iter().map(|line| line.quantile(uniform())).sum::<f64>()
+            })
+            .collect();
+        for confidence in [0.1, 0.3, 0.5, 0.7, 0.9, 0.95] {
+            let limit = bill.at_confidence(confidence).dollars();
+            let within = draws.iter().filter(|draw| **draw <= limit).count() as f64 / draws.len() as f64;
+            // Noise of 40,000 draws is 0.5 points at most; independent parts are summed by their deviations.
+            assert!((within - confidence).abs() < 0.03, "{spot} {samples} {confidence}: {within}");
+            assert!(confidence < 0.5 || within > confidence - 0.015, "{spot} {samples} {confidence}: {within}");
+        }
+    }
+}
+
+#[test]
+fn on_demand_after_some_interruptions_is_a_line() {
+    // Two interruptions are expected; beyond none of them: all two; beyond many: nothing.
+    let beyond = |after| interruptions_beyond(Hours(8.0), Hours(4.0), after);
+    assert!((beyond(0) - 2.0).abs() < 1e-12 && beyond(50) < 1e-9);
+    // E[(N - 1)+] = mean - 1 + P(N = 0).
+    assert!((beyond(1) - (1.0 + (-2.0f64).exp())).abs() < 1e-12);
+    let offer = offer::built_in()
+        .iter()
+        .find(|offer| offer.on_demand_usd_per_hour.is_some() && offer.spot_usd_per_hour.is_some())
+        .expect("some offer has both");
+    let rental = Rental::of(offer, 1, true).expect("spot");
+    let demand = offer.price(false).expect("on demand");
+    let architecture = architectures::find("B/16").expect("B/16");
+    let stages = [stage("pretrain", 112, 0.0, 16, 400_000_000)];
+    let bill = |after| {
+        let fallback = Some(Fallback { after, usd_per_hour: demand });
+        let options = CostOptions { fallback, idle: Some(Hours(2.0)), ..CostOptions::default() };
+        cost(architecture, &stages, &Machine::of(offer, 1), &rental, &options)
+    };
+    let line = |bill: &Cost, what: &str| {
+        bill.lines.iter().find(|line| line.what == what).map(|line| line.usd.p50).expect("a line")
+    };
+    let at_once = line(&bill(0), "on-demand fallback");
+    let dearer = (demand - rental.usd_per_hour).dollars();
+    let training = bill(0).stages[0].time.hours.p50.0;
+    assert!((at_once.dollars() / (dearer * training) - 1.0).abs() < 1e-3);
+    assert!(line(&bill(3), "on-demand fallback") < at_once);
+    assert_eq!(line(&bill(3), "idle"), rental.usd_per_hour.per_hour_for(Hours(2.0)));
 }
 
 /// Any architecture, a stage of it, and an accelerator.

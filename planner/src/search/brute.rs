@@ -63,7 +63,7 @@ fn slowly(space: &Space<'_>, budget: Usd) -> Option<Best> {
                     let stages = shape.stages(samples)?;
                     let (_, cost) = space.bill(shape.architecture, &stages, &machine);
                     let late =
-                        space.deadline.is_some_and(|deadline| cost.hours.quantile(confidence).0 > deadline.0);
+                        space.deadline.is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0);
                     let usd = cost.at_confidence(confidence);
                     Some((usd.dollars(), usd <= available && !late))
                 };

@@ -50,7 +50,7 @@ impl Space<'_> {
         let too_dear = cost.at_confidence(confidence).dollars() > available * (1.0 + 1e-9);
         let too_late = self
             .deadline
-            .is_some_and(|deadline| cost.hours.quantile(confidence).0 > deadline.0 * (1.0 + 1e-9));
+            .is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0 * (1.0 + 1e-9));
         if (too_dear || too_late) && !over {
             return None;
         }
@@ -82,7 +82,7 @@ impl Space<'_> {
         // What is left of money and time, in dollars of training.
         let left = |cost: &Cost| {
             let usd = cost.at_confidence(confidence).dollars();
-            let hours = cost.hours.quantile(confidence).0;
+            let hours = cost.hours_at_confidence(confidence).0;
             (available - usd, (deadline - hours) * machine.usd_per_hour.dollars())
         };
         let bill = |samples: u64| {

@@ -332,7 +332,7 @@ impl Space<'_> {
             );
         }
         if let Some(deadline) = self.deadline {
-            let hours = candidate.cost.hours.quantile(self.request.confidence);
+            let hours = candidate.cost.hours_at_confidence(self.request.confidence);
             if hours.0 > deadline.0 {
                 return format!("takes {hours}, longer than {deadline}; would be {difference}");
             }

@@ -201,7 +201,7 @@ impl Space<'_> {
             Some((
                 training.quantile(confidence).dollars(),
                 cost.at_confidence(confidence).dollars(),
-                cost.hours.quantile(confidence).0,
+                cost.hours_at_confidence(confidence).0,
             ))
         };
         let affordable = self.grid.scale.get() / (pretraining_hours * fleet.usd_per_hour).max(1e-12);

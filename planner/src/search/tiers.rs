@@ -95,7 +95,7 @@ impl Space<'_> {
                 let bill = self.bill(before.architecture, &stages, &before.machine);
                 let within = bill.1.at_confidence(self.request.confidence) <= self.available(budget)
                     && self.deadline.is_none_or(|deadline| {
-                        bill.1.hours.quantile(self.request.confidence).0 <= deadline.0
+                        bill.1.hours_at_confidence(self.request.confidence).0 <= deadline.0
                     });
                 if !within {
                     continue;
