@@ -1,5 +1,6 @@
 //! One function per verb.
 
+mod backtest;
 mod calibrate;
 mod data;
 mod demo;
@@ -34,6 +35,7 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Prices(PricesCommand::List(args)) => prices::list(&args, printer),
         Command::Prices(PricesCommand::Update(args)) => prices::update(&args, printer),
         Command::Law(args) => law::law(&args, printer),
+        Command::Backtest(args) => backtest::backtest(&args, printer),
         Command::Demo(args) => demo::demo(&args, printer),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "shoestring", &mut io::stdout());
