@@ -41,8 +41,10 @@ pub(crate) enum Command {
     /// Hardware prices.
     #[command(subcommand)]
     Prices(PricesCommand),
-    /// The inverse scaling law: the shortest token lengths that an architecture tolerates.
+    /// The inverse scaling law: the shortest token lengths that an architecture tolerates; `law fit` fits it.
     Law(LawArgs),
+    /// How wrong the planner has been: published runs predicted by laws that have not seen them.
+    Backtest(BacktestArgs),
     /// The tour: these verbs one after the other on this machine, in under five minutes.
     Demo(DemoArgs),
     /// Shell completions on stdout.
@@ -392,7 +394,60 @@ pub(crate) struct PricesDiffArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct BacktestArgs {
+    /// A table of runs to predict instead; those that the law has seen are taken out of it first.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runs: Option<PathBuf>,
+    /// Fit anew for every run that is left out, instead of to first order: about a minute.
+    #[arg(long, conflicts_with = "runs")]
+    pub(crate) exact: bool,
+    /// A line for every judged run in the text.
+    #[arg(long, conflicts_with = "runs")]
+    pub(crate) every_run: bool,
+    /// Write the predictions as CSV and the chart (SVG, PNG) into this folder.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: TableFormat,
+}
+
+/// How a table is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TableFormat {
+    /// For people; may change.
+    #[default]
+    Text,
+    /// One object with `schema` and `version`; keys are only ever added.
+    Json,
+    /// One line a prediction, with a header.
+    Csv,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum LawCommand {
+    /// Fit the law on published runs and say how wrong it is on runs that it has not seen.
+    Fit(LawFitArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LawFitArgs {
+    /// The table of runs; the built-in one if left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) runs: Option<PathBuf>,
+    /// Write the fitted law here.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct LawArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<LawCommand>,
     /// Architectures; all if left out.
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Vec<String>,
@@ -402,6 +457,13 @@ pub(crate) struct LawArgs {
     /// How the image sequence is shortened.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) reduction: ImageReductionArg,
+    /// Draw the image table for `--reduction`, with the published points, as FILE.svg or FILE.png; the same for
+    /// captions (`--text-reduction`) beside it, as FILE-text.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// How captions are shortened in the second plot.
+    #[arg(long, value_enum, default_value = "syntax")]
+    pub(crate) text_reduction: TextReductionArg,
     /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,

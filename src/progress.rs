@@ -1,5 +1,6 @@
 //! Progress on stderr: bars on a terminal, a line now and then elsewhere, nothing when quiet.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,6 +26,48 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("█▉▊▋▌▍▎▏ ")
+}
+
+/// Says that a computation goes on: a bar on a terminal, elsewhere a line every few seconds, nothing when it is over
+/// soon.
+pub(crate) struct Waiting {
+    bar: ProgressBar,
+    // Dropping the sender ends the thread.
+    stop: Option<mpsc::Sender<()>>,
+}
+
+impl Waiting {
+    const PATIENCE: Duration = Duration::from_secs(2);
+
+    pub(crate) fn start(printer: Printer, what: &'static str) -> Self {
+        let bar = bar(printer, 1, what);
+        let (stop, stopped) = mpsc::channel::<()>();
+        let shown = bar.clone();
+        std::thread::spawn(move || {
+            let since = Instant::now();
+            while stopped.recv_timeout(Self::PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if printer.bars() {
+                    shown.tick();
+                } else {
+                    let (done, all) = (shown.position(), shown.length().unwrap_or(1));
+                    let of = if all > 1 { format!(", {done} of {all} fits") } else { String::new() };
+                    printer.note(&format!("{what}: {} s{of}", since.elapsed().as_secs()));
+                }
+            }
+        });
+        Self { bar, stop: Some(stop) }
+    }
+
+    /// So much of it is done.
+    pub(crate) fn at(&self, done: u64, all: u64) {
+        self.bar.set_length(all);
+        self.bar.set_position(done);
+    }
+
+    pub(crate) fn done(mut self) {
+        self.stop = None;
+        self.bar.finish_and_clear();
+    }
 }
 
 /// Draws a run.

@@ -4,6 +4,7 @@
 pub mod accelerator;
 pub mod architecture;
 pub mod architectures;
+pub mod backtest;
 pub mod calibration;
 pub mod compute;
 pub mod dataset;

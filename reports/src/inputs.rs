@@ -56,3 +56,58 @@ pub struct SourceNote {
     /// Where it is from, with its date.
     pub source: String,
 }
+
+/// One picture in both of its forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// SVG document, 1200 px wide.
+    pub svg: String,
+    /// PNG file of the same size.
+    pub png: Vec<u8>,
+}
+
+/// Points of accuracy lost against tokens kept: input of [`crate::drop_picture`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct DropChart {
+    /// Name of the chart.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// A sentence for those who cannot see it.
+    pub caption: String,
+    /// What is on the logarithmic x axis, with its unit.
+    pub length: String,
+    /// One for each encoder size, at most six.
+    pub series: Vec<DropSeries>,
+}
+
+/// An encoder size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DropSeries {
+    /// Encoder with its size.
+    pub label: String,
+    /// The law: tokens and points lost, by tokens.
+    pub curve: Vec<(f64, f64)>,
+    /// What was published: tokens and points lost.
+    pub published: Vec<(f64, f64)>,
+}
+
+/// Predicted against reported accuracy: input of [`crate::backtest_picture`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackTestChart {
+    /// Its title.
+    pub title: String,
+    /// A sentence for those who cannot see it.
+    pub caption: String,
+    /// Papers, at most six.
+    pub groups: Vec<BackTestGroup>,
+}
+
+/// The runs of a paper.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BackTestGroup {
+    /// The paper.
+    pub label: String,
+    /// Reported and predicted accuracy in percent.
+    pub points: Vec<(f64, f64)>,
+}

@@ -14,7 +14,10 @@ mod tables;
 mod words;
 
 pub use self::error::ReportError;
-pub use self::inputs::{FrontierPoint, Inputs, PublishedPoint, SourceNote};
+pub use self::charts::{backtest_picture, drop_picture};
+pub use self::inputs::{
+    BackTestChart, BackTestGroup, DropChart, DropSeries, FrontierPoint, Inputs, Picture, PublishedPoint, SourceNote,
+};
 pub use self::report::{Note, Report, ReportFile, ReportFiles};
 
 #[cfg(test)]

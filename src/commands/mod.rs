@@ -1,5 +1,6 @@
 //! One function per verb.
 
+mod backtest;
 mod calibrate;
 mod data;
 mod demo;
@@ -36,6 +37,7 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Prices(PricesCommand::Import(args)) => prices::import(&args, printer),
         Command::Prices(PricesCommand::Diff(args)) => prices::diff(&args, printer),
         Command::Law(args) => law::law(&args, printer),
+        Command::Backtest(args) => backtest::backtest(&args, printer),
         Command::Demo(args) => demo::demo(&args, printer),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "shoestring", &mut io::stdout());

@@ -1,6 +1,7 @@
 //! Fitting the law on runs, and measuring how wrong it is on runs that it has not seen.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
@@ -12,6 +13,7 @@ use super::interval::{self, Miss, Standing, Width};
 use super::inverse::InverseLaw;
 use super::parameters::{self, Coefficients, GLOBALS};
 use super::range::Ranges;
+use super::refine::{self, PaperSpread};
 use super::solver::{self, Gradient, Problem, Solution};
 use crate::dataset;
 use crate::published::PublishedRun;
@@ -120,6 +122,33 @@ pub fn mean_absolute(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 impl FittedLaw {
+    /// Replaces the first-order leave-one-out predictions of the judged rows by those of laws that are each fitted
+    /// anew, on `runs` without the row. `progress` hears (done, of) from any thread.
+    pub fn leave_each_out_exactly(
+        &mut self,
+        runs: &[PublishedRun],
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<(), FitError> {
+        let rows = observations(runs);
+        let theta = self.law.coefficients.theta();
+        let judged: Vec<usize> =
+            (0..rows.len()).filter(|&index| self.residuals[index].judged).collect();
+        let done = AtomicU64::new(0);
+        let exact: Vec<f64> = judged
+            .par_iter()
+            .map(|&index| {
+                let id = rows[index].run.id.as_str();
+                let all = predictions_without(&rows, theta.clone(), |run| run.id == id)?;
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, judged.len() as u64);
+                Ok(all[index])
+            })
+            .collect::<Result<_, FitError>>()?;
+        for (index, predicted) in judged.into_iter().zip(exact) {
+            self.residuals[index].left_out = predicted;
+        }
+        Ok(())
+    }
+
     /// Mean absolute leave-one-out error in points over the judged rows.
     #[must_use]
     pub fn leave_one_out_error(&self) -> f64 {
@@ -389,7 +418,25 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
         })
         .collect();
     let ranges = Ranges::of(&rows);
-    let law = Law { coefficients: c, width, surroundings, ranges, inverse: InverseLaw::fitted(runs)? };
+    let of_paper: Vec<Vec<f64>> = by_paper
+        .iter()
+        .map(|(paper, without)| {
+            rows.iter()
+                .zip(without)
+                .filter(|(row, _)| row.judged() && row.run.paper == *paper)
+                .filter_map(|(row, predicted)| refine::residual(*predicted, row.run.accuracy_percent))
+                .collect()
+        })
+        .collect();
+    let law = Law {
+        coefficients: c,
+        width,
+        surroundings,
+        ranges,
+        inverse: InverseLaw::fitted(runs)?,
+        paper_spread: PaperSpread::of(&of_paper),
+        error_multiplier: 1.0,
+    };
     let excluded =
         runs.iter().filter_map(|run| Some((run.id.clone(), comparable::exclusion(run)?))).collect();
     Ok(FittedLaw { law, residuals, excluded, steps: solution.steps })

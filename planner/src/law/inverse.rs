@@ -75,7 +75,7 @@ impl DropLaw {
 }
 
 /// An observed drop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Drop {
     image_parameters: f64,
     part: f64,
@@ -138,6 +138,10 @@ const FIGURE_2: [(f64, f64, f64); 8] = [
     (631e6, 0.2, 2.57),
 ];
 
+fn figure_2() -> Vec<Drop> {
+    FIGURE_2.map(|(image_parameters, part, points)| Drop { image_parameters, part, points }).to_vec()
+}
+
 /// The inverse scaling law for every reduction.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct InverseLaw {
@@ -152,14 +156,14 @@ pub(super) struct InverseLaw {
 
 impl InverseLaw {
     pub(super) fn fitted(runs: &[PublishedRun]) -> Result<Self, FitError> {
+        let law = |ablation: Ablation| DropLaw::fitted(ablation.drops(runs), ablation.length_exponent());
         let image =
-            |tuning| each(|index| DropLaw::fitted(image_drops(runs, IMAGE_REDUCTIONS[index].0, tuning), 0.9));
-        let figure = FIGURE_2.map(|(image_parameters, part, points)| Drop { image_parameters, part, points });
+            |tuning| each(|index| law(Ablation::Image(IMAGE_REDUCTIONS[index].0, tuning)));
         Ok(Self {
             image_before: image(Tuning::Before)?,
             image_after: image(Tuning::After)?,
-            text: each(|index| DropLaw::fitted(text_drops(runs, TEXT_REDUCTIONS[index].0), 2.5))?,
-            tuning_mask: DropLaw::fitted(figure.to_vec(), 1.2)?,
+            text: each(|index| law(Ablation::Text(TEXT_REDUCTIONS[index].0)))?,
+            tuning_mask: law(Ablation::TuningMask)?,
         })
     }
 
@@ -223,6 +227,113 @@ fn text_drops(runs: &[PublishedRun], reduction: TextReduction) -> Vec<Drop> {
             })
         })
         .collect()
+}
+
+/// What is shortened in one of CLIPA's ablations, and when the model is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ablation {
+    /// Image tokens in pretraining (table 11).
+    Image(ImageReduction, Tuning),
+    /// Text tokens in pretraining, after fine-tuning (table 12).
+    Text(TextReduction),
+    /// Image tokens in fine-tuning, random mask (CLIPA-v2, figure 2).
+    TuningMask,
+}
+
+impl Ablation {
+    /// Every ablation that the law is fitted on.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let image = |tuning| IMAGE_REDUCTIONS.map(|(reduction, _)| Self::Image(reduction, tuning));
+        let mut all = image(Tuning::After).to_vec();
+        all.extend(TEXT_REDUCTIONS.map(|(reduction, _)| Self::Text(reduction)));
+        all.push(Self::TuningMask);
+        all.extend(image(Tuning::Before));
+        all
+    }
+
+    /// `image_resize_after_tuning`, `text_syntax`, `tuning_mask`.
+    #[must_use]
+    pub fn name(self) -> String {
+        match self {
+            Self::Image(reduction, tuning) => {
+                let when = if tuning == Tuning::After { "after_tuning" } else { "before_tuning" };
+                format!("image_{}_{when}", IMAGE_REDUCTIONS[reduction as usize].1)
+            }
+            Self::Text(reduction) => format!("text_{}", TEXT_REDUCTIONS[reduction as usize].1),
+            Self::TuningMask => "tuning_mask".to_owned(),
+        }
+    }
+
+    /// Where the points were published.
+    #[must_use]
+    pub const fn paper(self) -> &'static str {
+        match self {
+            Self::TuningMask => "CLIPA-v2 (2306.15658)",
+            _ => "CLIPA (2305.07017)",
+        }
+    }
+
+    fn drops(self, runs: &[PublishedRun]) -> Vec<Drop> {
+        match self {
+            Self::Image(reduction, tuning) => image_drops(runs, reduction, tuning),
+            Self::Text(reduction) => text_drops(runs, reduction),
+            Self::TuningMask => figure_2(),
+        }
+    }
+
+    /// Prior mean of the length exponent.
+    fn length_exponent(self) -> f64 {
+        match self {
+            Self::Image(..) => 0.9,
+            Self::Text(_) => 2.5,
+            Self::TuningMask => 1.2,
+        }
+    }
+
+    /// The published points with what the law says of each, in the order of the tables; empty where the table is
+    /// not among `runs`.
+    pub fn back_test(self, runs: &[PublishedRun]) -> Result<Vec<AblationPoint>, FitError> {
+        let drops = self.drops(runs);
+        let exponent = self.length_exponent();
+        let all = DropLaw::fitted(drops.clone(), exponent)?;
+        let without = |hidden: &dyn Fn(&Drop) -> bool| {
+            DropLaw::fitted(drops.iter().filter(|drop| !hidden(drop)).copied().collect(), exponent)
+        };
+        drops
+            .iter()
+            .map(|drop| {
+                let predicted = |law: DropLaw| law.points(drop.image_parameters, drop.part);
+                Ok(AblationPoint {
+                    image_parameters: drop.image_parameters,
+                    part: drop.part,
+                    reported: drop.points,
+                    fitted: predicted(all),
+                    left_out: predicted(without(&|other| other == drop)?),
+                    size_left_out: predicted(without(&|other| {
+                        other.image_parameters == drop.image_parameters
+                    })?),
+                })
+            })
+            .collect()
+    }
+}
+
+/// One published drop against the inverse law. All in points of accuracy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AblationPoint {
+    /// Parameters of the image tower.
+    pub image_parameters: f64,
+    /// Part (0 to 1) of the full sequence that was kept.
+    pub part: f64,
+    /// Points lost as published.
+    pub reported: f64,
+    /// By the law that was fitted on the point.
+    pub fitted: f64,
+    /// By a law fitted on every other point of the ablation.
+    pub left_out: f64,
+    /// By a law fitted on the other encoder sizes alone.
+    pub size_left_out: f64,
 }
 
 fn part(tokens: Tokens, full: Tokens) -> f64 {

@@ -13,6 +13,7 @@ mod interval;
 pub mod inverse;
 mod parameters;
 mod range;
+mod refine;
 mod solver;
 mod stored;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use self::inverse::InverseLaw;
 use self::parameters::Coefficients;
 pub use self::range::Extrapolation;
 use self::range::Ranges;
+pub use self::refine::{Offset, PaperSpread};
 pub use self::stored::{LAW_VERSION, StoredLawError, fingerprint, read_law, write_law};
 use crate::compute;
 use crate::dataset;
@@ -46,6 +48,9 @@ pub struct Law {
     surroundings: Surroundings,
     ranges: Ranges,
     inverse: InverseLaw,
+    paper_spread: PaperSpread,
+    /// Of a user's own runs ([`Offset`]); 1 without any.
+    error_multiplier: f64,
 }
 
 /// What the law expects of a case.
@@ -81,8 +86,12 @@ impl Law {
     #[must_use]
     pub fn error_percent(&self, case: &Case<'_>) -> f64 {
         subject(case).map_or(f64::INFINITY, |subject| {
-            accuracy::error_percent(accuracy::raw(&self.coefficients, &subject))
+            accuracy::error_percent(self.raw(&subject))
         })
+    }
+
+    fn raw(&self, subject: &Subject<'_>) -> f64 {
+        accuracy::raw(&self.coefficients, subject) * self.error_multiplier
     }
 
     /// Accuracy with its interval. A case without stages has learned nothing: infinite error.
@@ -102,7 +111,7 @@ impl Law {
     }
 
     fn predict_subject(&self, subject: &Subject<'_>, skip: impl Fn(usize) -> bool) -> Prediction {
-        let raw = accuracy::raw(&self.coefficients, subject);
+        let raw = self.raw(subject);
         let standing = self.surroundings.standing(subject, skip);
         let p50 = accuracy::accuracy_percent(raw);
         let half = self.width.at(standing);
@@ -122,6 +131,12 @@ impl Law {
     #[must_use]
     pub fn nearest(&self, case: &Case<'_>) -> Option<Evidence> {
         self.surroundings.nearest(&subject(case)?)
+    }
+
+    /// [`Law::extrapolation`] of a published run; empty where it lacks a size, a length or its samples.
+    #[must_use]
+    pub fn extrapolation_of(&self, run: &PublishedRun) -> Vec<Extrapolation> {
+        fit::subject_of(run).map_or_else(Vec::new, |subject| self.ranges.outside(&subject, &run.dataset))
     }
 
     /// Every variable of a case that lies outside the published runs, in words. Empty: nothing is extrapolated.

@@ -125,6 +125,16 @@ impl Coefficients {
         Self { values }
     }
 
+    /// The solver's vector again.
+    pub(super) fn theta(&self) -> Vec<f64> {
+        let log = |index: usize| GLOBALS.get(index).is_none_or(|definition| definition.log);
+        self.values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| if log(index) { value.ln() } else { *value })
+            .collect()
+    }
+
     pub(super) fn get(&self, index: usize) -> f64 {
         self.values[index]
     }

@@ -10,6 +10,7 @@ use super::interval::Width;
 use super::inverse::{DropLaw, IMAGE_REDUCTIONS, InverseLaw, TEXT_REDUCTIONS};
 use super::parameters::{self, Coefficients, GLOBALS};
 use super::range::Ranges;
+use super::refine::PaperSpread;
 use crate::dataset;
 use crate::published::PublishedRun;
 
@@ -51,7 +52,7 @@ impl StoredLawError {
         Some(match self {
             Self::Newer { .. } => "update shoestring".into(),
             Self::Syntax(_) | Self::Missing { .. } | Self::OtherRuns { .. } => {
-                "fit it again: cargo run -p shoestring-planner --example fit_law".into()
+                "fit it again: shoestring law fit --out law.toml".into()
             }
         })
     }
@@ -124,6 +125,11 @@ pub fn write_law(fitted: &FittedLaw, runs_csv: &str) -> String {
     width.insert("unknown_family_points".into(), rounded(law.width.unknown_family).into());
     root.insert("interval".into(), width.into());
 
+    let mut papers = toml::Table::new();
+    papers.insert("within_sd".into(), rounded(law.paper_spread.within).into());
+    papers.insert("between_sd".into(), rounded(law.paper_spread.between).into());
+    root.insert("papers".into(), papers.into());
+
     let by_name = |laws: &[DropLaw; 4], names: [&str; 4]| {
         let mut table = toml::Table::new();
         for (law, name) in laws.iter().zip(names) {
@@ -139,7 +145,7 @@ pub fn write_law(fitted: &FittedLaw, runs_csv: &str) -> String {
     inverse.insert("tuning_mask".into(), drop_table(&law.inverse.tuning_mask).into());
     root.insert("inverse".into(), inverse.into());
     format!(
-        "# The accuracy law, fitted on runs.csv. Written by `cargo run -p shoestring-planner --example fit_law`;\n\
+        "# The accuracy law, fitted on runs.csv. Written by `shoestring law fit`;\n\
          # a test fits it again and compares.\n{root}"
     )
 }
@@ -212,6 +218,7 @@ pub fn read_law(text: &str, runs: &[PublishedRun], runs_csv: &str) -> Result<Law
             per_distance: reader.number(&["interval", "per_distance_points"])?,
             per_short: reader.number(&["interval", "per_short_points"])?,
             unknown_data: reader.number(&["interval", "unknown_data_points"])?,
+            // Absent in files of older programs.
             unknown_family: reader.find(&["interval", "unknown_family_points"]).unwrap_or(0.0),
         },
         surroundings: Surroundings::new(runs),
@@ -222,5 +229,11 @@ pub fn read_law(text: &str, runs: &[PublishedRun], runs_csv: &str) -> Result<Law
             text: reader.drop_laws("text", TEXT_REDUCTIONS.map(|(_, name)| name))?,
             tuning_mask: reader.drop_law(&["inverse", "tuning_mask"])?,
         },
+        // Absent in files of older programs.
+        paper_spread: match (reader.find(&["papers", "within_sd"]), reader.find(&["papers", "between_sd"])) {
+            (Some(within), Some(between)) => PaperSpread { within, between },
+            _ => PaperSpread::UNKNOWN,
+        },
+        error_multiplier: 1.0,
     })
 }

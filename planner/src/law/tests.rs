@@ -94,7 +94,7 @@ fn the_stored_law_is_what_a_fit_of_the_stored_runs_gives() {
 
 #[test]
 fn the_same_runs_give_the_same_law_bit_for_bit() {
-    let again = fit(&read_runs(RUNS_CSV).expect("reads")).expect("fits");
+    let again = fit(&read_runs("runs.csv", RUNS_CSV).expect("reads")).expect("fits");
     assert_eq!(write_law(&again, RUNS_CSV), write_law(&FITTED, RUNS_CSV));
     assert_eq!(again.residuals, FITTED.residuals);
 }

@@ -31,6 +31,10 @@ pub struct PublishedStage {
 pub struct PublishedSpeed {
     /// Name of the row.
     pub run: String,
+    /// Whose it is: paper or group.
+    pub paper: String,
+    /// Rows of `runs.csv` whose hours contain this row's; empty where only a rate was published.
+    pub published_runs: Vec<String>,
     /// Weight in the fit; zero: only judged, not fitted.
     pub weight: f64,
     /// What was trained.
@@ -48,6 +52,12 @@ pub struct PublishedSpeed {
 }
 
 impl PublishedSpeed {
+    /// Samples of all stages; 1 where only a rate was published.
+    #[must_use]
+    pub fn samples(&self) -> Samples {
+        self.stages.iter().map(|stage| stage.samples).sum()
+    }
+
     /// Model FLOPs of all stages.
     #[must_use]
     pub fn flops(&self) -> Flops {
@@ -64,6 +74,8 @@ impl PublishedSpeed {
 #[derive(Deserialize)]
 struct Row {
     run: String,
+    paper: String,
+    published_runs: String,
     weight: f64,
     architecture: String,
     accelerator: String,
@@ -88,6 +100,8 @@ impl Row {
         };
         Some(PublishedSpeed {
             run: self.run,
+            paper: self.paper,
+            published_runs: self.published_runs.split_whitespace().map(str::to_owned).collect(),
             weight: self.weight,
             architecture,
             accelerator: accelerator::find(&self.accelerator).ok()?,

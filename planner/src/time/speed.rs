@@ -19,7 +19,7 @@ use crate::architecture::Architecture;
 use crate::compute::training_flops;
 use crate::source::Source;
 use crate::spread::Spread;
-use crate::units::Tokens;
+use crate::units::{Hours, Tokens};
 
 /// The accelerator that the fitted seconds are for.
 pub const REFERENCE_ACCELERATOR: &str = "A100-80GB-SXM";
@@ -126,6 +126,26 @@ impl SpeedModel {
             flops * stage.samples.0 as f64 / speed
         });
         seconds.sum::<f64>() / (retention(row.accelerator, row.devices).0 * relative_rate(row.accelerator))
+    }
+
+    /// Device hours that a published run should have taken, with their spread.
+    #[must_use]
+    pub fn predicted_hours(&self, row: &PublishedSpeed) -> Spread<Hours> {
+        row.stages
+            .iter()
+            .map(|stage| {
+                let flops = training_flops(row.architecture, stage.image_tokens, stage.text_tokens).0;
+                self.device_flops(
+                    row.architecture,
+                    stage.image_tokens,
+                    stage.text_tokens,
+                    row.accelerator,
+                    row.devices,
+                )
+                .dividing(flops * stage.samples.0 as f64)
+                .map(Hours::from_seconds)
+            })
+            .fold(Spread::exact(Hours(0.0)), Spread::plus)
     }
 
     /// Model FLOP/s of one reference accelerator among eight.

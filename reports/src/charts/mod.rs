@@ -3,8 +3,10 @@
 
 mod accuracy_cost;
 mod axis;
+mod backtest;
 mod frame;
 mod labels;
+mod law;
 mod loss;
 mod planned;
 mod progress;
@@ -19,7 +21,7 @@ pub(crate) use self::planned::signed_percent;
 use self::scene::Scene;
 use crate::read::RunRecord;
 use crate::words::printable;
-use crate::{Inputs, ReportError};
+use crate::{BackTestChart, DropChart, Inputs, Picture, ReportError};
 
 /// A chart, drawn.
 #[derive(Clone, Debug)]
@@ -95,8 +97,37 @@ pub(crate) fn all(inputs: &Inputs, runs: &[RunRecord]) -> Result<Vec<Chart>, Rep
     drafts(inputs, runs)?.into_iter().map(Draft::drawn).collect()
 }
 
+/// One chart by itself.
+fn picture(draft: Draft) -> Result<Picture, ReportError> {
+    let chart = draft.drawn()?;
+    Ok(Picture { svg: chart.svg, png: chart.png })
+}
+
+/// The inverse scaling law as a chart, 1200 px wide.
+///
+/// # Errors
+/// If plotters or the PNG encoder fail.
+pub fn drop_picture(input: &DropChart) -> Result<Picture, ReportError> {
+    registered()?;
+    picture(law::chart(input))
+}
+
+/// The back-test as a chart, 1200 px wide.
+///
+/// # Errors
+/// If plotters or the PNG encoder fail.
+pub fn backtest_picture(input: &BackTestChart) -> Result<Picture, ReportError> {
+    registered()?;
+    picture(backtest::chart(input))
+}
+
+/// Text can only be measured once the face is known.
+fn registered() -> Result<(), ReportError> {
+    text::register().map_err(|message| ReportError::Chart { chart: "all".to_owned(), message })
+}
+
 fn drafts(inputs: &Inputs, runs: &[RunRecord]) -> Result<Vec<Draft>, ReportError> {
-    text::register().map_err(|message| ReportError::Chart { chart: "all".to_owned(), message })?;
+    registered()?;
     let mut drafts = Vec::new();
     drafts.extend(accuracy_cost::on_imagenet(inputs, runs));
     drafts.extend(accuracy_cost::on_own_data(runs));

@@ -6,6 +6,7 @@ use super::scene::{Item, Rect};
 use super::*;
 use crate::fixture::{Sample, planned_inputs, usd};
 use crate::read::read_runs;
+use crate::{BackTestGroup, DropSeries};
 
 fn samples() -> Vec<Sample> {
     let mut samples = vec![
@@ -39,7 +40,51 @@ fn all_drafts() -> Vec<Draft> {
     let mut all = drafts(&inputs, &runs).unwrap();
     directories.clear();
     all.extend(drafts(&inputs, &[]).unwrap());
+    all.push(law::chart(&drop_chart()));
+    all.push(backtest::chart(&back_test_chart()));
     all
+}
+
+fn drop_chart() -> DropChart {
+    let series = |(label, size, published): (&str, f64, &[(f64, f64)])| DropSeries {
+        label: label.to_owned(),
+        curve: (4..=196).map(|n| (f64::from(n), size * ((196.0 / f64::from(n)).powf(0.9) - 1.0))).collect(),
+        published: published.to_vec(),
+    };
+    DropChart {
+        id: "law".to_owned(),
+        title: "Inverse scaling law: accuracy lost against image tokens, images resized".to_owned(),
+        caption: "Lines are the law, marks are published.".to_owned(),
+        length: "Image tokens in pretraining (logarithmic scale)".to_owned(),
+        series: [
+            ("S/16, 22 M", 0.8, &[(100.0, 0.7), (16.0, 6.2)][..]),
+            ("B/16, 86 M", 0.6, &[(100.0, -0.3), (16.0, 4.3)]),
+            ("H/14, 631 M", 0.3, &[]),
+        ]
+        .map(series)
+        .to_vec(),
+    }
+}
+
+fn back_test_chart() -> BackTestChart {
+    let group = |index: usize| BackTestGroup {
+        label: format!("Paper number {index} of several authors (2305.07017)"),
+        points: (0..40).map(|x| (42.0 + f64::from(x), 41.0 + f64::from(x) + index as f64)).collect(),
+    };
+    BackTestChart {
+        title: "Predicted against reported accuracy, each run's paper left out".to_owned(),
+        caption: "Points above the line are predicted too high.".to_owned(),
+        groups: (0..6).map(group).collect(),
+    }
+}
+
+#[test]
+fn a_picture_by_itself_is_svg_and_png_and_the_same_each_time() {
+    let first = drop_picture(&drop_chart()).unwrap();
+    assert!(first.svg.starts_with("<svg width=\"1200\"") && first.svg.contains("H/14, 631 M"));
+    assert!(first.png.starts_with(b"\x89PNG"));
+    assert_eq!(first, drop_picture(&drop_chart()).unwrap());
+    assert_ne!(first, backtest_picture(&back_test_chart()).unwrap());
 }
 
 #[test]

@@ -1,0 +1,208 @@
+//! The user's own runs move the law: one offset for a user, shrunk towards none the fewer runs there are.
+//!
+//! A lab is to the law what a paper is: its code, data and evaluation make all its runs a little better or worse.
+//! With r = ln(z observed / z predicted), z being -100 ln(accuracy / 100), which is about the error, a user's n runs
+//! give (empirical Bayes)
+//!
+//! ```text
+//! offset = n · mean(r) / (n + k),   k = variance within papers / variance between papers
+//! ```
+//!
+//! and the law's z is multiplied with exp(offset), so that ranking and the ends at 0 and 100 % stay as they are. Both
+//! variances are those of the leave-paper-out fit. The interval is not narrowed: it was measured on whole papers.
+
+use super::accuracy;
+use super::case::Case;
+use super::{Law, fit};
+use crate::published::PublishedRun;
+
+/// How papers differ from the law as a whole, and runs from their paper: standard deviations of r.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PaperSpread {
+    /// Of a run around its paper's mean.
+    pub within: f64,
+    /// Of papers' means around the law that has not seen them.
+    pub between: f64,
+}
+
+impl PaperSpread {
+    /// Nothing is known of papers, so that no run of a user moves anything.
+    pub(super) const UNKNOWN: Self = Self { within: 1.0, between: 0.0 };
+
+    /// Of the residuals r, grouped by paper. Each paper is one draw of an offset around 0, by moments: the variance
+    /// between is the mean of mean(r)² - within² / n.
+    pub(super) fn of(papers: &[Vec<f64>]) -> Self {
+        let (mut squares, mut freedom) = (0.0, 0.0);
+        for rows in papers {
+            let mean = rows.iter().sum::<f64>() / rows.len().max(1) as f64;
+            squares += rows.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+            freedom += rows.len().saturating_sub(1) as f64;
+        }
+        let within = squares / f64::max(freedom, 1.0);
+        let filled: Vec<&Vec<f64>> = papers.iter().filter(|rows| !rows.is_empty()).collect();
+        let between = filled
+            .iter()
+            .map(|rows| {
+                let count = rows.len() as f64;
+                (rows.iter().sum::<f64>() / count).powi(2) - within / count
+            })
+            .sum::<f64>()
+            / (filled.len() as f64).max(1.0);
+        Self { within: within.sqrt(), between: between.max(0.0).sqrt() }
+    }
+
+    /// Runs at which the offset is half of the mean residual.
+    #[must_use]
+    pub fn runs_for_half(self) -> f64 {
+        if self.between > 0.0 { (self.within / self.between).powi(2) } else { f64::INFINITY }
+    }
+}
+
+/// What a user's own runs say of the law.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Offset {
+    /// Runs that count.
+    pub runs: usize,
+    /// Mean of r over them.
+    pub mean: f64,
+    /// n / (n + k), from 0 to 1.
+    pub weight: f64,
+}
+
+impl Offset {
+    /// Nothing is moved.
+    pub const NONE: Self = Self { runs: 0, mean: 0.0, weight: 0.0 };
+
+    /// Of residuals r.
+    #[must_use]
+    pub fn of(residuals: &[f64], spread: PaperSpread) -> Self {
+        let count = residuals.len() as f64;
+        if residuals.is_empty() || spread.between <= 0.0 {
+            return Self { runs: residuals.len(), ..Self::NONE };
+        }
+        Self {
+            runs: residuals.len(),
+            mean: residuals.iter().sum::<f64>() / count,
+            weight: count / (count + spread.runs_for_half()),
+        }
+    }
+
+    /// What the error is multiplied with: below 1, the user's runs do better than the law says.
+    #[must_use]
+    pub fn error_multiplier(self) -> f64 {
+        (self.weight * self.mean).exp()
+    }
+}
+
+/// ln(z observed / z predicted); `None` where one of them is below [`accuracy::LEAST_ACCURACY`] or perfect.
+pub(super) fn residual(predicted_percent: f64, observed_percent: f64) -> Option<f64> {
+    let z = |percent: f64| {
+        (accuracy::LEAST_ACCURACY..100.0).contains(&percent).then(|| -(percent / 100.0).ln())
+    };
+    Some((z(observed_percent)? / z(predicted_percent)?).ln())
+}
+
+impl Law {
+    /// How papers differ from this law, which decides how far a user's own runs move it.
+    #[must_use]
+    pub fn paper_spread(&self) -> PaperSpread {
+        self.paper_spread
+    }
+
+    /// The offset of a user's own trainings with their `ImageNet` zero-shot accuracies in percent. Accuracies on
+    /// other data sets must not be given: the law does not speak of them.
+    #[must_use]
+    pub fn offset<'a>(&self, own: impl IntoIterator<Item = (Case<'a>, f64)>) -> Offset {
+        let residuals: Vec<f64> = own
+            .into_iter()
+            .filter_map(|(case, observed)| residual(self.predict(&case).accuracy_percent?.p50, observed))
+            .collect();
+        Offset::of(&residuals, self.paper_spread)
+    }
+
+    /// The offset of a table of a user's own runs (the columns of a table of runs, `docs/formats.md`). Runs that
+    /// the law is not meant for do not count.
+    #[must_use]
+    pub fn offset_of_runs(&self, own: &[PublishedRun]) -> Offset {
+        let residuals: Vec<f64> = own
+            .iter()
+            .filter(|run| super::comparable::exclusion(run).is_none())
+            .filter_map(|run| {
+                // Whatever family a run names, the user's plans follow the recipe of their architecture; what that
+                // is worth in the user's hands is part of the offset.
+                let subject = fit::subject_of(run)?;
+                let predicted = self.predict_subject(&subject, |_| false).accuracy_percent?.p50;
+                residual(predicted, run.accuracy_percent)
+            })
+            .collect();
+        Offset::of(&residuals, self.paper_spread)
+    }
+
+    /// This law with an offset, instead of any that it had.
+    #[must_use]
+    pub fn with_offset(&self, offset: Offset) -> Self {
+        Self { error_multiplier: offset.error_multiplier(), ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::published;
+
+    const SPREAD: PaperSpread = PaperSpread { within: 0.06, between: 0.03 };
+
+    #[test]
+    fn spreads_are_recovered_from_papers() {
+        // Two papers, each of two runs 0.02 around means of +0.1 and -0.1: within² = 0.0004 · 2 / 1 / 2 ...
+        let spread = PaperSpread::of(&[vec![0.08, 0.12], vec![-0.12, -0.08]]);
+        assert!((spread.within.powi(2) - 0.0008).abs() < 1e-12, "{spread:?}");
+        assert!((spread.between.powi(2) - (0.01 - 0.0004)).abs() < 1e-12, "{spread:?}");
+        assert!((spread.runs_for_half() - 0.0008 / 0.0096).abs() < 1e-9);
+        assert_eq!(PaperSpread::of(&[vec![0.1, -0.1], vec![-0.1, 0.1]]).between, 0.0);
+    }
+
+    #[test]
+    fn few_runs_move_the_law_less_than_many() {
+        let one = Offset::of(&[0.1], SPREAD);
+        let many = Offset::of(&[0.1; 40], SPREAD);
+        assert!((one.weight - 1.0 / 5.0).abs() < 1e-12, "k = 4");
+        assert!((many.weight - 40.0 / 44.0).abs() < 1e-12);
+        assert!(1.0 < one.error_multiplier() && one.error_multiplier() < many.error_multiplier());
+        assert!(many.error_multiplier() < 0.1f64.exp());
+        assert_eq!(Offset::of(&[], SPREAD).error_multiplier(), 1.0);
+        assert_eq!(Offset::of(&[0.5], PaperSpread::UNKNOWN).error_multiplier(), 1.0);
+    }
+
+    #[test]
+    fn a_lab_that_is_better_than_the_law_gets_better_predictions() {
+        let law = Law::built_in();
+        let base = published::find("clipav2-H14-dc-84-224").expect("there");
+        let mut own = vec![base.clone(); 12];
+        let predicted = law.predict_run(base).expect("complete").accuracy_percent.expect("claimed").p50;
+        for run in &mut own {
+            run.accuracy_percent = predicted + 1.5;
+        }
+        let refined = law.with_offset(law.offset_of_runs(&own));
+        let now = refined.predict_run(base).expect("complete").accuracy_percent.expect("claimed");
+        assert!(predicted + 0.5 < now.p50 && now.p50 < predicted + 1.5, "{predicted} to {now:?}");
+        let error = refined.predict_run(base).expect("complete").error_percent;
+        assert!((error - (100.0 - now.p50)).abs() < 1e-9);
+        assert_eq!(refined.with_offset(Offset::NONE), *law);
+    }
+
+    proptest! {
+        #[test]
+        fn the_offset_lies_between_nothing_and_the_mean(
+            residuals in proptest::collection::vec(-0.5f64..0.5, 0..20),
+            within in 0.001f64..1.0, between in 0.0f64..1.0,
+        ) {
+            let offset = Offset::of(&residuals, PaperSpread { within, between });
+            prop_assert!((0.0..=1.0).contains(&offset.weight));
+            let mean = residuals.iter().sum::<f64>() / residuals.len().max(1) as f64;
+            prop_assert!(offset.error_multiplier().ln().abs() <= mean.abs() + 1e-12);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `backtest`: how wrong the planner has been on runs that it has not seen.
+
+use serde_json::Value;
+use shoestring_planner::backtest::BackTest;
+use shoestring_planner::backtest::accuracy::by_paper;
+use shoestring_planner::backtest::unseen::unseen;
+use shoestring_planner::law::fit::{FitError, Residual};
+use shoestring_planner::published;
+use shoestring_reports::{BackTestChart, BackTestGroup, backtest_picture};
+
+use super::law::read_runs;
+use super::read_text;
+use crate::cli::{BacktestArgs, TableFormat};
+use crate::failure::{Exit, Failure};
+use crate::output::{Printer, write_file};
+use crate::progress::Waiting;
+
+pub(crate) fn backtest(args: &BacktestArgs, printer: Printer) -> Result<Exit, Failure> {
+    let failed = |error: FitError| {
+        let hint = error.hint();
+        Failure::new(Exit::Failure, error).hint(hint)
+    };
+    let waiting = Waiting::start(printer, "back-test");
+    let said = match &args.runs {
+        Some(path) => {
+            let runs = read_runs(path, &read_text(path)?)?;
+            let result = unseen(&runs, published::runs()).map_err(failed)?;
+            Said { text: result.text(), csv: result.csv(), object: result.object(), chart: None }
+        }
+        None => {
+            let result = BackTest::run(published::runs(), args.exact, &|done, all| waiting.at(done, all))
+                .map_err(failed)?;
+            let chart = Some(chart(&result));
+            Said { text: result.text(args.every_run), csv: result.csv(), object: result.object(), chart }
+        }
+    };
+    waiting.done();
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder)?;
+        let table = folder.join("backtest.csv");
+        write_file(&table, said.csv.as_bytes())?;
+        printer.note(&format!("{} written", table.display()));
+        if let Some(chart) = &said.chart {
+            let picture = backtest_picture(chart)?;
+            for (name, bytes) in
+                [("backtest.svg", picture.svg.as_bytes()), ("backtest.png", picture.png.as_slice())]
+            {
+                let path = folder.join(name);
+                write_file(&path, bytes)?;
+                printer.note(&format!("{} written", path.display()));
+            }
+        }
+    }
+    match args.format {
+        TableFormat::Text => printer.data(&said.text)?,
+        TableFormat::Json => printer.json(&said.object)?,
+        TableFormat::Csv => printer.data(&said.csv)?,
+    }
+    Ok(Exit::Success)
+}
+
+/// One result in its three forms.
+struct Said {
+    text: String,
+    csv: String,
+    object: Value,
+    chart: Option<BackTestChart>,
+}
+
+/// Papers with a colour of their own on the chart; the others share one.
+const NAMED_PAPERS: usize = 5;
+
+/// Predicted against reported accuracy with each run's paper left out, the papers with most runs first.
+fn chart(result: &BackTest) -> BackTestChart {
+    let mut papers = by_paper(&result.fitted);
+    papers.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then(a.0.cmp(b.0)));
+    let points = |rows: &[&Residual]| rows.iter().map(|row| (row.observed, row.paper_left_out)).collect();
+    let mut groups: Vec<BackTestGroup> = papers
+        .iter()
+        .take(NAMED_PAPERS)
+        .map(|(paper, rows)| BackTestGroup { label: (*paper).to_owned(), points: points(rows) })
+        .collect();
+    let rest: Vec<&Residual> =
+        papers.iter().skip(NAMED_PAPERS).flat_map(|(_, rows)| rows.iter().copied()).collect();
+    if !rest.is_empty() {
+        groups.push(BackTestGroup { label: "other papers".to_owned(), points: points(&rest) });
+    }
+    BackTestChart {
+        title: "Back-test: predicted against reported accuracy, each run's paper left out".to_owned(),
+        caption: format!(
+            "{} published runs, each predicted by a law that has seen nothing of its paper; points above the line \
+             are predicted too high. Mean absolute error {:.2} points.",
+            result.fitted.judged().count(),
+            result.fitted.leave_paper_out_error()
+        ),
+        groups,
+    }
+}
