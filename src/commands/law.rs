@@ -119,9 +119,7 @@ fn chart(ablation: Ablation, sizes: &[&Architecture]) -> Result<DropChart, Failu
             };
             DropSeries {
                 label: format!("{}, {:.0} M", architecture.name, size / 1e6),
-                curve: (shortest..=full.0)
-                    .map(|tokens| (f64::from(tokens), drop(Tokens(tokens))))
-                    .collect(),
+                curve: (shortest..=full.0).map(|tokens| (f64::from(tokens), drop(Tokens(tokens)))).collect(),
                 published: published
                     .iter()
                     .filter(|point| (point.image_parameters / size - 1.0).abs() < 0.1)

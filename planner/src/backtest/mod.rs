@@ -11,11 +11,11 @@ mod table;
 mod text;
 pub mod unseen;
 
+use self::accuracy::ClipaV2Row;
+use self::hours::HoursRow;
 pub use self::json::comparable_object;
 pub use self::table::{COLUMNS, Line};
 pub use self::text::comparable_words;
-use self::accuracy::ClipaV2Row;
-use self::hours::HoursRow;
 use crate::law::fit::{self, FitError, FittedLaw};
 use crate::law::inverse::{Ablation, AblationPoint};
 use crate::published::PublishedRun;

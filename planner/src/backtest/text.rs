@@ -43,7 +43,8 @@ impl BackTest {
     /// Everything as text; ends with a line feed. `every_run`: a line for each judged run as well.
     #[must_use]
     pub fn text(&self, every_run: bool) -> String {
-        let mut out = String::from("Back-test: published runs, each predicted by a law that has not seen it\n\n");
+        let mut out =
+            String::from("Back-test: published runs, each predicted by a law that has not seen it\n\n");
         out += &comparable_words(&self.fitted);
         self.accuracy_lines(&mut out);
         if every_run {
@@ -62,7 +63,18 @@ impl BackTest {
             "\nImageNet zero-shot accuracy, in points. Left out: the run ({how}), or its whole paper.\n\
              MAE: mean absolute error; bias: predicted - reported; within: reported lies in the 80 % interval.\n\n\
              {:<44} {:>5}   {:<19}   {}\n{:<44} {:>5}   {:>5} {:>6} {:>6}   {:>5} {:>6} {:>6}",
-            "", "", "run left out", "paper left out", "paper", "runs", "MAE", "bias", "within", "MAE", "bias", "within"
+            "",
+            "",
+            "run left out",
+            "paper left out",
+            "paper",
+            "runs",
+            "MAE",
+            "bias",
+            "within",
+            "MAE",
+            "bias",
+            "within"
         );
         let line = |out: &mut String, name: &str, rows: &[&crate::law::fit::Residual]| {
             let one = accuracy::score(rows.iter().map(|row| left_out(row)));
@@ -74,7 +86,8 @@ impl BackTest {
         }
         let all: Vec<_> = self.fitted.judged().collect();
         line(out, "all", &all);
-        let _ = writeln!(out, "In sample (the law has seen the run): MAE {:.2}.", self.fitted.in_sample_error());
+        let _ =
+            writeln!(out, "In sample (the law has seen the run): MAE {:.2}.", self.fitted.in_sample_error());
     }
 
     fn run_lines(&self, out: &mut String) {
@@ -89,7 +102,8 @@ impl BackTest {
                 let word = if held.hit() { "hit" } else { "miss" };
                 format!("{:5.1} +-{:4.1} {word:<4}", held.predicted, held.half_width)
             };
-            let _ = writeln!(out, "{:<52} {:>8.1}  {:<18}  {:<18}", row.id, row.observed, cell(one), cell(paper));
+            let _ =
+                writeln!(out, "{:<52} {:>8.1}  {:<18}  {:<18}", row.id, row.observed, cell(one), cell(paper));
         }
     }
 
@@ -134,7 +148,15 @@ impl BackTest {
              hours are its authors' own estimates; dollars are hours at the paper's price. Where only a rate was\n\
              published, hours are those of {} samples.\n\n\
              {:<26} {:>5} {:>9} {:>9} {:>7} {:>17}      {:>9} {:>9}",
-            hours::RATE_SAMPLES, "run", "count", "reported", "predicted", "error", "80 % interval", "reported $", "predicted"
+            hours::RATE_SAMPLES,
+            "run",
+            "count",
+            "reported",
+            "predicted",
+            "error",
+            "80 % interval",
+            "reported $",
+            "predicted"
         );
         for row in &self.hours {
             let (low, high) = (row.predicted.p10.0, row.predicted.p90.0);

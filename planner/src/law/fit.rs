@@ -131,8 +131,7 @@ impl FittedLaw {
     ) -> Result<(), FitError> {
         let rows = observations(runs);
         let theta = self.law.coefficients.theta();
-        let judged: Vec<usize> =
-            (0..rows.len()).filter(|&index| self.residuals[index].judged).collect();
+        let judged: Vec<usize> = (0..rows.len()).filter(|&index| self.residuals[index].judged).collect();
         let done = AtomicU64::new(0);
         let exact: Vec<f64> = judged
             .par_iter()

@@ -157,8 +157,7 @@ pub(super) struct InverseLaw {
 impl InverseLaw {
     pub(super) fn fitted(runs: &[PublishedRun]) -> Result<Self, FitError> {
         let law = |ablation: Ablation| DropLaw::fitted(ablation.drops(runs), ablation.length_exponent());
-        let image =
-            |tuning| each(|index| law(Ablation::Image(IMAGE_REDUCTIONS[index].0, tuning)));
+        let image = |tuning| each(|index| law(Ablation::Image(IMAGE_REDUCTIONS[index].0, tuning)));
         Ok(Self {
             image_before: image(Tuning::Before)?,
             image_after: image(Tuning::After)?,

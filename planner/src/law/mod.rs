@@ -85,9 +85,7 @@ impl Law {
     /// nothing.
     #[must_use]
     pub fn error_percent(&self, case: &Case<'_>) -> f64 {
-        subject(case).map_or(f64::INFINITY, |subject| {
-            accuracy::error_percent(self.raw(&subject))
-        })
+        subject(case).map_or(f64::INFINITY, |subject| accuracy::error_percent(self.raw(&subject)))
     }
 
     fn raw(&self, subject: &Subject<'_>) -> f64 {

@@ -96,9 +96,8 @@ impl Offset {
 
 /// ln(z observed / z predicted); `None` where one of them is below [`accuracy::LEAST_ACCURACY`] or perfect.
 pub(super) fn residual(predicted_percent: f64, observed_percent: f64) -> Option<f64> {
-    let z = |percent: f64| {
-        (accuracy::LEAST_ACCURACY..100.0).contains(&percent).then(|| -(percent / 100.0).ln())
-    };
+    let z =
+        |percent: f64| (accuracy::LEAST_ACCURACY..100.0).contains(&percent).then(|| -(percent / 100.0).ln());
     Some((z(observed_percent)? / z(predicted_percent)?).ln())
 }
 

@@ -40,8 +40,7 @@ fn masked_pretraining_knows_the_whole_grid() {
 #[test]
 fn costs_are_hours_times_price_but_for_the_one_row_known_to_differ() {
     for run in runs() {
-        let (Some(hours), Some(price), Some(cost)) = (run.device_hours, run.usd_per_hour, run.cost)
-        else {
+        let (Some(hours), Some(price), Some(cost)) = (run.device_hours, run.usd_per_hour, run.cost) else {
             continue;
         };
         let product = hours.0 * price.dollars();
@@ -74,13 +73,29 @@ fn tmp_reference() {
                 let own = find(&run.id).expect("id");
                 let ok = own.stages.len() == run.stages.len()
                     && own.stages.iter().zip(&run.stages).all(|(a, b)| {
-                        a.image_tokens == b.image_tokens && a.full_image_tokens == b.full_image_tokens && a.batch == b.batch && a.text_tokens == b.text_tokens
-                            && a.text_reduction == b.text_reduction && a.image_reduction == b.image_reduction
+                        a.image_tokens == b.image_tokens
+                            && a.full_image_tokens == b.full_image_tokens
+                            && a.batch == b.batch
+                            && a.text_tokens == b.text_tokens
+                            && a.text_reduction == b.text_reduction
+                            && a.image_reduction == b.image_reduction
                             && (a.samples.0 as f64 / b.samples.0 as f64 - 1.0).abs() < 0.03
                     })
-                    && own.unique_samples == run.unique_samples && own.device_hours == run.device_hours && own.cost == run.cost && own.hours_basis == run.hours_basis;
+                    && own.unique_samples == run.unique_samples
+                    && own.device_hours == run.device_hours
+                    && own.cost == run.cost
+                    && own.hours_basis == run.hours_basis;
                 if !ok {
-                    println!("{}\n   {:?} {:?} {:?}\n   {:?} {:?} {:?}", run.id, own.stages, own.unique_samples, own.hours_basis, run.stages, run.unique_samples, run.hours_basis);
+                    println!(
+                        "{}\n   {:?} {:?} {:?}\n   {:?} {:?} {:?}",
+                        run.id,
+                        own.stages,
+                        own.unique_samples,
+                        own.hours_basis,
+                        run.stages,
+                        run.unique_samples,
+                        run.hours_basis
+                    );
                 }
             }
         }

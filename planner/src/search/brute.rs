@@ -62,8 +62,9 @@ fn slowly(space: &Space<'_>, budget: Usd) -> Option<Best> {
                 let cost_of = |samples: u64| {
                     let stages = shape.stages(samples)?;
                     let (_, cost) = space.bill(shape.architecture, &stages, &machine);
-                    let late =
-                        space.deadline.is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0);
+                    let late = space
+                        .deadline
+                        .is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0);
                     let usd = cost.at_confidence(confidence);
                     Some((usd.dollars(), usd <= available && !late))
                 };

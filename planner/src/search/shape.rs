@@ -168,7 +168,7 @@ pub(super) fn push_tuning(stages: &mut Vec<Stage>, tuning: &FineTuning, samples:
         learning_rate: 0.0,
         warmup_samples: Samples(0),
     };
-    // Of two fine-tuning stages both are a tenth of pretraining.
+    // Of two fine-tuning stages both take their share of pretraining.
     let pretraining = stages.first().map_or(1e-3, |stage| stage.learning_rate);
     schedule::set_finetuning(&mut stage, pretraining);
     stages.push(stage);

@@ -80,7 +80,7 @@ impl Space<'_> {
             Source::published("CLIPA's batches, learning rates and warm-up (clipa_jax/configs)")
         } else {
             Source::assumed(
-                "1e-3 x sqrt(batch / 256) between 1e-4 and 1e-3, 5 % warm-up, a tenth of it to fine-tune",
+                "1e-3 x sqrt(batch / 256) between 1e-4 and 1e-3, 5 % warm-up, half of it to fine-tune",
             )
         };
         add("schedule", format!("batch {}", crate::units::grouped(u64::from(batch))), schedule.to_string());

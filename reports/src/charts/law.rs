@@ -24,9 +24,9 @@ fn lay_out(form: Form, title: &str, input: &DropChart) -> Scene {
     }
     let all = || input.series.iter().flat_map(|series| series.curve.iter().chain(&series.published));
     let ends = |of: fn(&(f64, f64)) -> f64| {
-        all().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-            (low.min(value), high.max(value))
-        })
+        all()
+            .map(of)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
     };
     let ((shortest, longest), (least, most)) = (ends(|point| point.0), ends(|point| point.1));
     let x = Axis::logarithmic(input.length.as_str(), shortest / ROOM, longest * ROOM);
