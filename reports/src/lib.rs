@@ -13,6 +13,7 @@ mod report;
 mod tables;
 mod words;
 
+pub use self::charts::{Choice, Picture};
 pub use self::error::ReportError;
 pub use self::inputs::{FrontierPoint, Inputs, PublishedPoint, SourceNote};
 pub use self::report::{Note, Report, ReportFile, ReportFiles};

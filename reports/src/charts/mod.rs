@@ -3,6 +3,7 @@
 
 mod accuracy_cost;
 mod axis;
+mod choice;
 mod frame;
 mod labels;
 mod loss;
@@ -14,6 +15,7 @@ mod spend;
 mod text;
 
 pub(crate) use self::accuracy_cost::affordable;
+pub use self::choice::{Choice, Picture};
 use self::frame::Form;
 pub(crate) use self::planned::signed_percent;
 use self::scene::Scene;
