@@ -86,10 +86,11 @@ impl Choice {
         let line: Vec<Point> = middle.iter().map(|&(x, y)| frame.at(x, y)).collect();
         obstacles.lines.extend(line.windows(2).map(|pair| (pair[0], pair[1])));
         let at = frame.x_at(budget);
-        let upright = (Point::from((at, frame.plot.top)), Point::from((at, frame.plot.bottom)));
+        let upright = ((at, frame.plot.top), (at, frame.plot.bottom));
         frame.scene.line(vec![upright.0, upright.1], Color::GREY, 1.5, Dash::Dashed);
         obstacles.lines.push(upright);
-        self.mark(&mut frame, frame.at(cost, accuracy), obstacles);
+        let at = frame.at(cost, accuracy);
+        self.mark(&mut frame, at, obstacles);
         frame.scene
     }
 
@@ -155,6 +156,7 @@ fn stacked(mut above: Scene, below: Scene) -> Scene {
             Item::Line { points: points.into_iter().map(moved).collect(), color, width, dash }
         }
         Item::Area { points, color } => Item::Area { points: points.into_iter().map(moved).collect(), color },
+        Item::Disc { center, radius, color } => Item::Disc { center: moved(center), radius, color },
         Item::Text { x, baseline, anchor, em, bold, color, text } => {
             Item::Text { x, baseline: baseline + by, anchor, em, bold, color, text }
         }
