@@ -79,8 +79,19 @@ pub(crate) enum PlanFormat {
 #[derive(Args, Debug)]
 pub(crate) struct PlanArgs {
     /// Dollars to spend: `10000`, `10k`, `0.05`. Repeat it for tiers: each adds to the one before.
-    #[arg(long, required = true, value_parser = parse_budget, allow_hyphen_values = true, value_name = "USD")]
+    #[arg(long, value_parser = parse_budget, allow_hyphen_values = true, value_name = "USD")]
+    #[arg(required_unless_present_any = ["target_accuracy", "recipe", "compare"])]
     pub(crate) budget: Vec<Usd>,
+    /// The cheapest plan for this ImageNet zero-shot accuracy, instead of the best for a budget.
+    #[arg(long, value_name = "PERCENT", conflicts_with = "budget")]
+    pub(crate) target_accuracy: Option<f64>,
+    /// What an existing recipe costs, takes, needs and brings; nothing is searched.
+    #[arg(long, value_name = "FILE", alias = "dry-run", conflicts_with_all = ["budget", "target_accuracy"])]
+    pub(crate) recipe: Option<PathBuf>,
+    /// Two recipes side by side.
+    #[arg(long, value_names = ["A", "B"], num_args = 2)]
+    #[arg(conflicts_with_all = ["budget", "target_accuracy", "recipe"])]
+    pub(crate) compare: Option<Vec<PathBuf>>,
 
     /// An offer by name (`aws/p5.48xlarge`, `clipa-v2-paper`, `this-machine`); all offers if left out.
     #[arg(long, value_name = "NAME")]
@@ -91,12 +102,21 @@ pub(crate) struct PlanArgs {
     /// A stated price: USD per GPU-hour, or per hour of the machine with `--offer this-machine`.
     #[arg(long, value_parser = parse_usd, allow_hyphen_values = true, value_name = "USD")]
     pub(crate) price: Option<Usd>,
+    /// Only this provider's offers (`lambda`).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) provider: Option<String>,
+    /// Only offers whose region's name contains this (`us-east`).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
     /// Number of accelerators.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub(crate) gpus: Option<u32>,
     /// Spot prices, with the expected cost of interruptions.
     #[arg(long)]
     pub(crate) spot: bool,
+    /// Leave spot machines for on-demand ones after so many interruptions, and count what that costs.
+    #[arg(long, value_name = "N", requires = "spot")]
+    pub(crate) fallback_after: Option<u32>,
     /// Time limit: `36h`, `30d`, `90m`.
     #[arg(long, value_parser = parse_duration, value_name = "TIME")]
     pub(crate) deadline: Option<Hours>,
@@ -116,8 +136,23 @@ pub(crate) struct PlanArgs {
     /// Image sizes in pixels at which fine-tuning is allowed (`224,336`).
     #[arg(long, value_name = "PX", value_delimiter = ',')]
     pub(crate) finetune_sizes: Option<Vec<u32>>,
-    /// Pin the architecture (`ViT-H-14-CLIPA`).
-    #[arg(long, value_name = "NAME")]
+    /// Price of keeping the data, USD per GB-month; storage is then a line of the bill.
+    #[arg(long, value_parser = parse_usd, allow_hyphen_values = true, value_name = "USD")]
+    pub(crate) storage_price: Option<Usd>,
+    /// Price of sending the data to the machine, USD per GB; egress is then a line of the bill.
+    #[arg(long, value_parser = parse_usd, allow_hyphen_values = true, value_name = "USD")]
+    pub(crate) egress_price: Option<Usd>,
+    /// Times that all data are sent (once where they are kept on the machine).
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) egress_passes: u32,
+    /// GB of training data; 25 KB a pair if left out.
+    #[arg(long, value_name = "GB", value_parser = parse_gigabytes)]
+    pub(crate) data_gb: Option<f64>,
+    /// Time that the machine is paid for and idle (`6h`).
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    pub(crate) idle: Option<Hours>,
+    /// Pin the architecture: a name (`ViT-H-14-CLIPA`), or an open_clip model config (`FILE.json`).
+    #[arg(long, value_name = "NAME|FILE")]
     pub(crate) arch: Option<String>,
     /// Pin the image size of pretraining, in pixels.
     #[arg(long, value_name = "PX")]
@@ -125,6 +160,9 @@ pub(crate) struct PlanArgs {
     /// Pin the text tokens of pretraining.
     #[arg(long, value_name = "N")]
     pub(crate) text_tokens: Option<u32>,
+    /// Pin a field of a stage: `pretrain.image_size_px=84`, `pretrain.batch=32768`, `finetune-224.samples=512M`.
+    #[arg(long, value_name = "STAGE.FIELD=VALUE")]
+    pub(crate) fixed: Vec<String>,
     /// How captions may be shortened in pretraining; searched over if left out.
     #[arg(long, value_name = "KIND", value_enum)]
     pub(crate) text_reduction: Option<TextReductionArg>,
@@ -138,6 +176,12 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) prices: Option<PathBuf>,
 
+    /// The whole reasoning: what was looked at, what was tied, what would change the choice.
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Draw the reasoning: accuracy against dollars and against tokens (SVG or PNG, by the name's end).
+    #[arg(long, value_name = "FILE", requires = "explain")]
+    pub(crate) plot: Option<PathBuf>,
     /// Write the recipe here.
     #[arg(long, short, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -565,6 +609,13 @@ fn parse_source_url(text: &str) -> Result<(PricesSource, String), String> {
 fn parse_pause(text: &str) -> Result<std::time::Duration, String> {
     let pause = humantime::parse_duration(text).map_err(|error| format!("{error} (write 30s or 500ms)"))?;
     if pause.is_zero() { Err("zero is too short".into()) } else { Ok(pause) }
+}
+
+fn parse_gigabytes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("a number of GB above zero (for example 35000)".into()),
+    }
 }
 
 fn parse_probability(text: &str) -> Result<f64, String> {

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod money;
 pub mod names;
 pub mod offer;
+pub mod open_clip;
 pub mod plan;
 pub mod prices;
 pub mod published;

@@ -13,7 +13,7 @@ mod report;
 mod tables;
 mod words;
 
-pub use self::charts::{backtest_picture, drop_picture};
+pub use self::charts::{Choice, backtest_picture, drop_picture};
 pub use self::error::ReportError;
 pub use self::inputs::{
     BackTestChart, BackTestGroup, DropChart, DropSeries, FrontierPoint, Inputs, Picture, PublishedPoint,

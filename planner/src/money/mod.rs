@@ -169,6 +169,17 @@ impl Cost {
             + self.extras.quantile(confidence)
     }
 
+    /// Probability that everything costs at most `usd`: [`Cost::at_confidence`] the other way round.
+    #[must_use]
+    pub fn probability_within(&self, usd: Usd) -> f64 {
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..30 {
+            let middle = 0.5 * (low + high);
+            if self.at_confidence(middle) <= usd { low = middle } else { high = middle }
+        }
+        low
+    }
+
     /// The wall-clock hours that are not exceeded with this probability.
     #[must_use]
     pub fn hours_at_confidence(&self, confidence: f64) -> Hours {

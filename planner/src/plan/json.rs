@@ -12,13 +12,13 @@ impl Plan {
     #[must_use]
     pub fn json(&self) -> Value {
         let runner_ups = self.runner_ups.iter().map(|runner_up| {
-            let mut value = candidate(&runner_up.candidate);
+            let mut value = candidate_json(&runner_up.candidate);
             value.insert("kind".into(), runner_up.kind.into());
             value.insert("why".into(), runner_up.why.clone().into());
             Value::Object(value)
         });
         let published = self.published.iter().map(|row| {
-            let mut value = candidate(&row.candidate);
+            let mut value = candidate_json(&row.candidate);
             value.insert("run".into(), row.id.clone().into());
             value.insert("reported_accuracy_percent".into(), row.reported_accuracy_percent.into());
             value.insert("reported_cost_usd".into(), row.reported_cost.map(Usd::dollars).into());
@@ -37,11 +37,11 @@ impl Plan {
             "date": self.request.today.to_string(),
             "budget_usd": self.budget.dollars(),
             "confidence": self.request.confidence,
-            "chosen": candidate(&self.chosen),
+            "chosen": candidate_json(&self.chosen),
             "tie": {
                 "tolerance_points": self.tie.tolerance_points,
                 "tied": self.tie.tied,
-                "most_accurate": candidate(&self.tie.best),
+                "most_accurate": candidate_json(&self.tie.best),
                 "words": self.tie.words,
             },
             "binding": binding.collect::<Vec<_>>(),
@@ -54,6 +54,21 @@ impl Plan {
             "published": published.collect::<Vec<_>>(),
             "inverse_law": self.inverse_law,
             "sources": sources.collect::<Vec<_>>(),
+            "target": self.target.map(|target| json!({
+                "accuracy_percent": target.accuracy_percent,
+                "probability": target.probability,
+            })),
+            "sensitivity": self.sensitivity.iter().map(|row| json!({
+                "what": row.what,
+                "changes": row.changes,
+                "plan": row.plan.as_ref().map(candidate_json),
+            })).collect::<Vec<_>>(),
+            "shadow_prices": self.shadow_prices.iter().map(|row| json!({
+                "one_more": row.what,
+                "accuracy_points": row.points,
+                "words": row.words,
+            })).collect::<Vec<_>>(),
+            "reasoning": self.reasoning_json(),
             "remarks": self.remarks,
             "tiers": self.tiers.iter().map(tier).collect::<Vec<_>>(),
             "recipe": self.recipe.recipe,
@@ -61,9 +76,49 @@ impl Plan {
     }
 }
 
+impl Plan {
+    fn reasoning_json(&self) -> Value {
+        let reasoning = &self.reasoning;
+        let by_size = reasoning.by_size.iter().map(|row| {
+            json!({
+                "architecture": row.architecture,
+                "feasible_shapes": row.feasible,
+                "image_size_px": row.image_size_px,
+                "text_tokens": row.text_tokens,
+                "samples": row.samples.0,
+                "raw_error_percent": row.error_percent,
+                "machine": row.machine,
+                "rough_cost_usd": row.usd,
+            })
+        });
+        let tied = reasoning.tied.iter().map(|row| {
+            json!({
+                "label": row.label,
+                "raw_error_percent": row.error_percent,
+                "evidence_distance": row.distance,
+            })
+        });
+        let by_tokens = reasoning.by_tokens.iter().map(|row| {
+            json!({
+                "architecture": row.architecture,
+                "image_tokens": row.image_tokens,
+                "raw_error_percent": row.error_percent,
+            })
+        });
+        json!({
+            "candidates": reasoning.candidates,
+            "shapes": reasoning.shapes,
+            "feasible_shapes": reasoning.feasible,
+            "by_size": by_size.collect::<Vec<_>>(),
+            "tied": tied.collect::<Vec<_>>(),
+            "by_tokens": by_tokens.collect::<Vec<_>>(),
+        })
+    }
+}
+
 fn tier(tier: &Tier) -> Value {
     let planned = |planned: &TierPlan| {
-        let mut value = candidate(&planned.candidate);
+        let mut value = candidate_json(&planned.candidate);
         value.insert("gained_points".into(), planned.points.into());
         value.insert("words".into(), planned.words.clone().into());
         value.insert("recipe".into(), json!(planned.recipe.recipe));
@@ -90,7 +145,7 @@ fn percent(spread: Spread) -> Value {
     json!({"p10": spread.p10, "p50": spread.p50, "p90": spread.p90})
 }
 
-fn candidate(candidate: &Candidate) -> Map<String, Value> {
+pub(super) fn candidate_json(candidate: &Candidate) -> Map<String, Value> {
     let devices = f64::from(candidate.machine.devices());
     let stages = candidate.stages.iter().zip(&candidate.memory).map(|(planned, memory)| {
         let stage = &planned.stage;

@@ -1,5 +1,7 @@
 //! The plan: what to do with the money, why, and what was not chosen.
 
+mod assessed;
+mod explained;
 mod json;
 mod recipe;
 mod table;
@@ -10,6 +12,7 @@ use crate::recipe::Recipe;
 use crate::search::{Candidate, Request};
 use crate::units::Usd;
 
+pub use self::assessed::{assessments_json, assessments_text};
 pub use self::recipe::recipe_of;
 
 /// Version of the JSON form.
@@ -46,6 +49,105 @@ pub struct Plan {
     pub remarks: Vec<String>,
     /// Further budgets.
     pub tiers: Vec<Tier>,
+    /// What was aimed at, where it was an accuracy and not a budget.
+    pub target: Option<Target>,
+    /// Whether the choice changes with what is not known exactly.
+    pub sensitivity: Vec<Sensitivity>,
+    /// What one more of each limit would bring.
+    pub shadow_prices: Vec<ShadowPrice>,
+    /// How the choice was made, in numbers.
+    pub reasoning: Reasoning,
+}
+
+/// An accuracy that is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Target {
+    /// ImageNet zero-shot accuracy in percent.
+    pub accuracy_percent: f64,
+    /// Probability that the plan reaches it, by the law's interval.
+    pub probability: f64,
+}
+
+/// What would be chosen if something turned out otherwise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sensitivity {
+    /// `price +20 %`, `speed P10`, `law P10`, ...
+    pub what: &'static str,
+    /// The plan then; absent where nothing fits.
+    pub plan: Option<Candidate>,
+    /// Whether it differs in architecture, lengths, stages or accelerator, not only in samples.
+    pub changes: bool,
+}
+
+/// What one more of a limit would bring.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShadowPrice {
+    /// `dollar`, `gpu`, `day`, `million_images`.
+    pub what: &'static str,
+    /// Points of accuracy for one more; absent where none is claimed.
+    pub points: Option<f64>,
+    /// In words.
+    pub words: String,
+}
+
+/// How the choice was made.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reasoning {
+    /// Candidates looked at roughly: shapes on numbers of machines.
+    pub candidates: u64,
+    /// Shapes, and how many of them the money and time allow.
+    pub shapes: usize,
+    /// Of these, within budget and deadline.
+    pub feasible: usize,
+    /// The best of each architecture, largest last.
+    pub by_size: Vec<SizeRow>,
+    /// Plans that the law cannot tell from the best, most accurate first; some of them where there are many.
+    pub tied: Vec<TiedRow>,
+    /// Accuracy against image tokens of pretraining, by architecture.
+    pub by_tokens: Vec<TokenRow>,
+}
+
+/// The best that an architecture does for the money, roughly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SizeRow {
+    /// As papers name it.
+    pub architecture: String,
+    /// Shapes of it that the money and time allow.
+    pub feasible: usize,
+    /// Side of the pretraining image in pixels, and text tokens.
+    pub image_size_px: u32,
+    /// Text tokens of pretraining.
+    pub text_tokens: u32,
+    /// Samples of pretraining.
+    pub samples: crate::units::Samples,
+    /// The law's error in percent.
+    pub error_percent: f64,
+    /// On what.
+    pub machine: String,
+    /// Roughly.
+    pub usd: f64,
+}
+
+/// A plan that the law cannot tell from the best.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TiedRow {
+    /// The plan in a few words.
+    pub label: String,
+    /// The law's error in percent.
+    pub error_percent: f64,
+    /// Distance to the nearest published run.
+    pub distance: f64,
+}
+
+/// The best that an architecture does at one length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenRow {
+    /// As papers name it.
+    pub architecture: String,
+    /// Image tokens of pretraining.
+    pub image_tokens: u32,
+    /// The law's error in percent.
+    pub error_percent: f64,
 }
 
 /// A recipe and the comments at its top.

@@ -27,6 +27,7 @@ pub fn recipe_of(request: &Request, data: &Data, candidate: &Candidate, cap: Usd
             accelerator: machine.offer.accelerator.name.clone(),
             count: machine.devices(),
             usd_per_hour: machine.usd_per_hour,
+            spot: machine.spot,
             price_source: match machine.price_source() {
                 Source::Stated => "stated".to_owned(),
                 Source::Assumed { .. } => "assumed".to_owned(),
@@ -38,7 +39,7 @@ pub fn recipe_of(request: &Request, data: &Data, candidate: &Candidate, cap: Usd
         optimizer: Optimizer::default(),
         stages: candidate.stages.iter().map(|planned| planned.stage.clone()).collect(),
         evaluation: candidate.evaluation.clone(),
-        checkpoint: CheckpointPolicy::default(),
+        checkpoint: checkpoints(candidate, cap),
         planned: Some(Planned {
             command: request.command.clone(),
             cost_usd: candidate.cost.total.p50,
@@ -57,6 +58,19 @@ pub fn recipe_of(request: &Request, data: &Data, candidate: &Candidate, cap: Usd
     };
     let header = header(request, candidate, cap);
     WrittenRecipe { recipe, header }
+}
+
+/// As often as the bill reckons with, where that is more often than the default: interrupted machines need it.
+fn checkpoints(candidate: &Candidate, cap: Usd) -> CheckpointPolicy {
+    let default = CheckpointPolicy::default();
+    let spent = candidate.machine.usd_per_hour.dollars() * candidate.cost.checkpoint_interval.0;
+    let fraction = spent / cap.dollars().max(1e-9);
+    if candidate.machine.offer.is_this_machine() || fraction >= default.every_cap_fraction {
+        return default;
+    }
+    // Three digits are enough for a schedule.
+    let digits = 10f64.powf(2.0 - fraction.log10().floor());
+    CheckpointPolicy { every_cap_fraction: (fraction * digits).round() / digits, ..default }
 }
 
 fn header(request: &Request, candidate: &Candidate, cap: Usd) -> Vec<String> {

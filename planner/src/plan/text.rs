@@ -17,14 +17,20 @@ impl Plan {
         let mut out = Vec::new();
         let chosen = &self.chosen;
         let probability = 100.0 * self.request.confidence;
-        out.extend(wrapped(
-            "",
-            &format!(
+        let first = match self.target {
+            Some(target) => format!(
+                "The cheapest plan for {:.1} %: {} USD, not exceeded with probability {probability:.0} %; it reaches the \
+                 accuracy with probability {:.0} %.",
+                target.accuracy_percent,
+                money(self.budget),
+                100.0 * target.probability
+            ),
+            None => format!(
                 "Plan for {} USD: the cost stays within it with probability {probability:.0} %; the cap holds in any case.",
                 money(self.budget)
             ),
-            COLUMNS,
-        ));
+        };
+        out.extend(wrapped("", &first, COLUMNS));
         out.push(String::new());
         out.extend(wrapped(
             "  ",
@@ -44,6 +50,9 @@ impl Plan {
         section(&mut out, "Why this one", [self.tie.words.as_str()]);
         section(&mut out, "What binds", self.binding.iter().map(|binding| binding.words.as_str()));
         section(&mut out, "The next dollar", [self.marginal.words.as_str()]);
+        if let Some(words) = self.sensitivity_line() {
+            section(&mut out, "What if", [words.as_str()]);
+        }
         section(&mut out, "Inverse scaling law", self.inverse_law.iter().map(String::as_str));
         self.runner_up_lines(&mut out);
         self.published_lines(&mut out);
@@ -93,17 +102,29 @@ impl Plan {
             let reported =
                 row.reported_cost.map_or_else(String::new, |cost| format!(" for {} USD", money(cost)));
             let words = format!(
-                "{} ({}): {} USD, {} by the law; published {:.1} %{reported}",
+                "{} ({}): {} USD, {} by the law{}; published {:.1} %{reported}",
                 row.candidate.label(),
                 row.id,
                 money(row.candidate.cost.total.p50),
                 accuracy_or_rank(&row.candidate),
+                decoding_bound(&row.candidate),
                 row.reported_accuracy_percent
             );
             out.extend(wrapped("  - ", &words, COLUMNS));
         }
         out.push(String::new());
     }
+}
+
+/// `, bound by decoding in pretrain`: where vCPUs and not accelerators set the time, size and tokens do not change it.
+fn decoding_bound(candidate: &Candidate) -> String {
+    let bound: Vec<&str> = candidate
+        .stages
+        .iter()
+        .filter(|planned| planned.time.decoding_binds)
+        .map(|planned| planned.stage.name.as_str())
+        .collect();
+    if bound.is_empty() { String::new() } else { format!(", bound by decoding in {}", bound.join(" and ")) }
 }
 
 fn section<'a>(out: &mut Vec<String>, title: &str, items: impl IntoIterator<Item = &'a str>) {
@@ -165,7 +186,10 @@ fn stage_table(candidate: &Candidate) -> Vec<String> {
         table.row(cells);
     };
     for line in candidate.cost.lines.iter().filter(|line| !line.what.ends_with("device time")) {
-        other(&line.what, line.hours.p50, line.usd.p50);
+        // A line of less than a cent is not worth a row.
+        if line.usd.p50 >= Usd::from_micros(10_000) || total < Usd::from_micros(10_000_000) {
+            other(&line.what, line.hours.p50, line.usd.p50);
+        }
     }
     other("total", candidate.cost.hours.p50, total);
     let mut lines = table.lines(COLUMNS);

@@ -72,6 +72,11 @@ impl Recipe {
                 return Err(refuse(field, value, "is out of range", &hint));
             }
         }
+        if self.hardware.spot && self.checkpoint.every_cap_fraction >= 1.0 {
+            let hint = "a spot machine can be taken back at any time: write one at least every tenth of the cap, 0.1";
+            let (field, value) = ("checkpoint.every_cap_fraction", self.checkpoint.every_cap_fraction);
+            return Err(refuse(field, value, "means no checkpoint before the end, on spot machines", hint));
+        }
         if self.checkpoint.keep == 0 {
             return Err(refuse("checkpoint.keep", 0, "must be at least 1", "resuming needs a checkpoint"));
         }

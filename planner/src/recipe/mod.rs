@@ -75,6 +75,9 @@ pub struct Hardware {
     pub count: u32,
     /// Price of everything together, per wall-clock hour.
     pub usd_per_hour: Usd,
+    /// Interruptible machines: the provider may take them back at any time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spot: bool,
     /// Where the price is from: `stated`, `assumed`, or a catalogue with its date.
     pub price_source: String,
 }

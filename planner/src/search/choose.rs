@@ -69,6 +69,8 @@ pub(super) struct Outcome {
     pub(super) chosen_shape: usize,
     /// Every shape, roughly.
     pub(super) roughs: Vec<Rough>,
+    /// The shapes near the best, exactly.
+    pub(super) finalists: Vec<(usize, Candidate)>,
 }
 
 /// The law's mean absolute error on runs that it had not seen, in points.
@@ -119,14 +121,10 @@ impl Space<'_> {
             .copied()
             .min_by(|a, b| evidence(a).cmp(&evidence(b)).then(error(a).total_cmp(&error(b))))
             .unwrap_or(best);
-        Ok(Outcome {
-            chosen: self.with_evidence(chosen.1.clone()),
-            best: self.with_evidence(best.1.clone()),
-            tied: tied.len(),
-            tolerance,
-            chosen_shape: chosen.0,
-            roughs,
-        })
+        let tied = tied.len();
+        let (chosen_shape, chosen) = (chosen.0, self.with_evidence(chosen.1.clone()));
+        let best = self.with_evidence(best.1.clone());
+        Ok(Outcome { chosen, best, tied, tolerance, chosen_shape, roughs, finalists })
     }
 
     fn ends_at_full_length(&self, shape: usize) -> bool {

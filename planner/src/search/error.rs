@@ -45,6 +45,14 @@ pub enum SearchError {
         /// What would do: the smallest useful budget, the shortest deadline, ...
         hint: String,
     },
+    /// What was aimed at cannot be reached, whatever it costs.
+    #[error("no feasible plan: {reason}")]
+    OutOfReach {
+        /// What stands in the way.
+        reason: String,
+        /// What would do.
+        hint: String,
+    },
 }
 
 impl SearchError {
@@ -53,7 +61,7 @@ impl SearchError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Request(error) => Some(error.hint.clone()),
-            Self::NoFeasiblePlan { hint, .. } => Some(hint.clone()),
+            Self::NoFeasiblePlan { hint, .. } | Self::OutOfReach { hint, .. } => Some(hint.clone()),
         }
     }
 }

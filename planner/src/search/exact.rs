@@ -25,8 +25,13 @@ pub(super) fn round_down(samples: u64) -> u64 {
 }
 
 /// The step of [`round_down`]'s three digits.
-fn unit_of(samples: u64) -> u64 {
+pub(super) fn unit_of(samples: u64) -> u64 {
     10u64.pow(samples.max(1).ilog10().saturating_sub(2))
+}
+
+/// Rounded up to three digits.
+pub(super) fn round_up(samples: u64) -> u64 {
+    samples.div_ceil(unit_of(samples)) * unit_of(samples)
 }
 
 /// Steps of three-digit samples that are tried one by one.
@@ -65,6 +70,17 @@ impl Space<'_> {
         let stages = self.stages(shape, samples)?;
         let bill = self.bill(shape.architecture, &stages, &machine);
         self.candidate(shape.architecture, stages, machine, bill, Bound::Samples)
+    }
+
+    /// A rough candidate at these samples, within the deadline.
+    pub(super) fn exactly_with(&self, rough: &Rough, samples: u64) -> Option<Candidate> {
+        let shape = &self.shapes[rough.shape];
+        let machine = self.machine(rough.machine, rough.nodes);
+        let stages = self.stages(shape, samples)?;
+        let bill = self.bill(shape.architecture, &stages, &machine);
+        let hours = bill.1.hours_at_confidence(self.request.confidence);
+        let late = self.deadline.is_some_and(|deadline| hours.0 > deadline.0);
+        (!late).then(|| self.candidate(shape.architecture, stages, machine, bill, Bound::Samples))?
     }
 
     /// The most samples of three digits whose bill stays within what is available, by secant steps to their
@@ -143,7 +159,7 @@ impl Space<'_> {
         let speed = machine.speed(self.calibration());
         let rental = machine.rental();
         let cost_with = |evaluation: &Evaluation| {
-            money::cost(architecture, stages, &speed, &rental, &self.options(evaluation))
+            money::cost(architecture, stages, &speed, &rental, &self.options_on(evaluation, machine))
         };
         let share = |cost: &Cost| {
             let evaluating = cost.lines.iter().filter(|line| line.what == "evaluation");

@@ -161,16 +161,28 @@ pub(super) fn resolve(request: &HardwareRequest) -> Result<Machines, RequestErro
             .filter_map(|offer| at_price(offer, request))
             .collect(),
     };
+    // Each filter in turn, so that it can be said which one took the last offer away.
+    let mut left = Left { last: list.clone(), by: None };
     if let Some(provider) = &request.provider {
         let known: Vec<&str> = today.iter().map(|offer| offer.provider.as_str()).collect();
         if !known.iter().any(|name| name.eq_ignore_ascii_case(provider)) {
             let error = UnknownName::new("provider", provider, known);
             return Err(unknown("--provider", &error, "`shoestring prices list` names them"));
         }
-        list.retain(|machine| machine.offer.provider.eq_ignore_ascii_case(provider));
+        let same = |machine: &Machine| machine.offer.provider.eq_ignore_ascii_case(provider);
+        left.keep(&mut list, "--provider", provider, same);
+    }
+    if let Some(region) = &request.region {
+        let known: Vec<&str> = today.iter().map(|offer| offer.region.as_str()).collect();
+        let within = |found: &str| found.to_lowercase().contains(&region.to_lowercase());
+        if !known.iter().any(|found| within(found)) {
+            let error = UnknownName::new("region", region, known);
+            return Err(unknown("--region", &error, "`shoestring prices list` names them"));
+        }
+        left.keep(&mut list, "--region", region, |machine| within(&machine.offer.region));
     }
     if let Some(gpu) = gpu {
-        list.retain(|machine| machine.offer.accelerator.name == gpu.name);
+        left.keep(&mut list, "--gpu", &gpu.name, |machine| machine.offer.accelerator.name == gpu.name);
     }
     let before_gpus = list.clone();
     if let Some(gpus) = request.gpus {
@@ -181,10 +193,45 @@ pub(super) fn resolve(request: &HardwareRequest) -> Result<Machines, RequestErro
         list =
             list.iter().filter(together).map(|machine| machine.times(gpus / machine.offer.count)).collect();
     }
+    if let (true, Some(by)) = (list.is_empty(), left.by.take()) {
+        return Err(by);
+    }
     if list.is_empty() {
         return Err(nothing_left(request, &before_gpus));
     }
     Ok(Machines { list: cheapest_of_each_kind(list), nodes_open: request.gpus.is_none() })
+}
+
+/// What was left before a filter took the last offer away.
+struct Left {
+    last: Vec<Machine>,
+    by: Option<RequestError>,
+}
+
+impl Left {
+    fn keep(&mut self, list: &mut Vec<Machine>, flag: &str, value: &str, keep: impl Fn(&Machine) -> bool) {
+        list.retain(keep);
+        if !list.is_empty() {
+            self.last.clone_from(list);
+        } else if self.by.is_none() && !self.last.is_empty() {
+            let mut others: Vec<&str> = self
+                .last
+                .iter()
+                .map(|machine| match flag {
+                    "--provider" => machine.offer.provider.as_str(),
+                    "--region" => machine.offer.region.as_str(),
+                    _ => machine.offer.accelerator.name.as_str(),
+                })
+                .collect();
+            others.sort_unstable();
+            others.dedup();
+            others.truncate(6);
+            let count = self.last.len();
+            let problem = format!("no offer is left: this took away the last {count}");
+            let hint = format!("of what was left before it, there are {}", others.join(", "));
+            self.by = Some(RequestError::new(flag, value, problem, hint));
+        }
+    }
 }
 
 fn at_price(offer: &Offer, request: &HardwareRequest) -> Option<Machine> {

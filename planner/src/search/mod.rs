@@ -4,6 +4,7 @@
 //! samples are solved from the budget, since cost grows with them. A rough look ranks every shape on its best machine;
 //! what is near the best is computed exactly ([`Candidate`]).
 
+mod assess;
 #[cfg(test)]
 mod brute;
 mod candidate;
@@ -19,40 +20,65 @@ mod menu;
 mod request;
 mod rough;
 mod schedule;
+mod sensitivity;
 mod shape;
 mod sources;
 mod space;
+mod target;
 mod tiers;
 
+pub use self::assess::{Assessment, assess};
 pub use self::candidate::{Bound, Candidate, PlannedStage, short_name};
 pub use self::choose::NEAR;
 pub use self::error::{RequestError, SearchError};
 pub use self::fixed::Fixed;
 pub use self::frontier::{FrontierPoint, frontier};
 pub use self::machine::Machine;
-pub use self::request::{DataRequest, HardwareRequest, Request, StatedPrice};
+pub use self::request::{BYTES_PER_PAIR, DataRequest, HardwareRequest, Keeping, Request, StatedPrice};
 pub use self::rough::{LookTime, time_rough_look};
 use self::space::Space;
 use crate::law::Law;
 use crate::plan::{Plan, recipe_of};
 
-/// Turns a request into a plan: the first budget's, with a tier for each further one.
+/// Turns a request into a plan: the first budget's, with a tier for each further one; or the cheapest plan for an
+/// accuracy, where one is aimed at.
 pub fn plan(request: &Request) -> Result<Plan, SearchError> {
-    let space = Space::new(request, Law::built_in())?;
-    let budget = request.budgets[0];
-    let outcome = space.decide(budget)?;
+    let law = Law::built_in();
+    // What is not known exactly is tried beside the plan itself.
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| sensitivity::speed(request, law));
+        let mut plan = planned(request, law)?;
+        plan.sensitivity.extend(beside.join().unwrap_or_default());
+        for row in &mut plan.sensitivity {
+            row.changes = row.plan.as_ref().is_none_or(|other| sensitivity::differs(other, &plan.chosen));
+        }
+        Ok(plan)
+    })
+}
+
+fn planned(request: &Request, law: &'static Law) -> Result<Plan, SearchError> {
+    let space = Space::new(request, law)?;
+    let (outcome, budget) = match request.target_accuracy_percent {
+        Some(accuracy) => space.cheapest(accuracy)?,
+        None => (space.decide(request.budgets[0])?, request.budgets[0]),
+    };
     let chosen = outcome.chosen.clone();
+    let marginal = space.marginal(&outcome, budget)?;
     Ok(Plan {
         recipe: recipe_of(request, &space.training.data, &chosen, budget),
         tie: space.tie(&outcome),
         binding: space.binding(&chosen, budget),
-        marginal: space.marginal(&outcome, budget)?,
+        shadow_prices: space.shadow_prices(&outcome, &marginal, budget),
+        marginal,
         runner_ups: space.runner_ups(&outcome, budget),
         published: space.published_rows(budget, &chosen),
         inverse_law: space.inverse_law(&chosen),
         sources: space.sources(&chosen),
         remarks: space.remarks(&chosen),
         tiers: space.tiers(&chosen)?,
+        target: request.target_accuracy_percent.map(|accuracy| space.target(accuracy, &chosen)),
+        sensitivity: space.sensitivity(&outcome, budget),
+        reasoning: space.reasoning(&outcome),
         request: request.clone(),
         budget,
         chosen,

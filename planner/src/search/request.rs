@@ -8,8 +8,10 @@ use super::menu::MenuLimits;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use crate::architecture::Architecture;
 use crate::calibration::Calibration;
+use crate::money::{Extra, ExtraPrice};
 use crate::offer::Offer;
 use crate::recipe::{Data, TextReduction};
+use crate::source::Source;
 use crate::units::{Hours, Samples, Usd};
 
 /// A price that the user states, with what it is the price of.
@@ -46,6 +48,10 @@ pub struct HardwareRequest {
     pub spot: bool,
     /// Only this provider.
     pub provider: Option<String>,
+    /// Only this region.
+    pub region: Option<String>,
+    /// Spot machines are left for on-demand ones after so many interruptions.
+    pub fallback_after: Option<u32>,
     /// Today's offers, instead of the built-in ones.
     pub prices: Option<Vec<Offer>>,
 }
@@ -71,6 +77,57 @@ impl Default for DataRequest {
     }
 }
 
+/// What is kept and paid for besides training; counted where a price is given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Keeping {
+    /// GB of training data; left out, [`BYTES_PER_PAIR`] for each different pair.
+    pub data_gb: Option<f64>,
+    /// Price of keeping a GB for a month, while the run lasts.
+    pub storage_usd_per_gb_month: Option<Usd>,
+    /// Price of sending a GB to the machine.
+    pub egress_usd_per_gb: Option<Usd>,
+    /// Times that all data are sent; one where they are kept on the machine.
+    pub egress_passes: u32,
+    /// Hours that the machine is paid for and does nothing.
+    pub idle: Option<Hours>,
+}
+
+/// A stored pair at 256 px, between LAION-400M's 25 KB and CLIPA's 3 to 5 KB at 112 px.
+pub const BYTES_PER_PAIR: f64 = 25e3;
+
+impl Keeping {
+    /// GB of the training data.
+    #[must_use]
+    pub fn gb(&self, pairs: Samples) -> f64 {
+        self.data_gb.unwrap_or(pairs.0 as f64 * BYTES_PER_PAIR / 1e9)
+    }
+
+    pub(super) fn extras(&self, pairs: Samples) -> Vec<Extra> {
+        let gb = self.gb(pairs);
+        let size = match self.data_gb {
+            Some(_) => "as stated".to_owned(),
+            None => {
+                format!("{pairs} pairs of {:.0} KB at 256 px (LAION-400M's density)", BYTES_PER_PAIR / 1e3)
+            }
+        };
+        let mut extras = Vec::new();
+        if let Some(price) = self.storage_usd_per_gb_month {
+            let source =
+                Source::computed(format!("{gb:.0} GB ({size}) at a stated {price} USD per GB-month"));
+            let price = ExtraPrice::PerGbMonth(price);
+            extras.push(Extra { what: "storage".to_owned(), gb, price, source });
+        }
+        if let Some(price) = self.egress_usd_per_gb {
+            let passes = self.egress_passes.max(1);
+            let why = format!("{passes} x {gb:.0} GB ({size}) at a stated {price} USD per GB");
+            let sent = gb * f64::from(passes);
+            let price = ExtraPrice::PerGb(price);
+            extras.push(Extra { what: "egress".to_owned(), gb: sent, price, source: Source::computed(why) });
+        }
+        extras
+    }
+}
+
 /// Everything the user has decided; what is left open is searched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -92,6 +149,12 @@ pub struct Request {
     pub finetune_sizes_px: Option<Vec<u32>>,
     /// One architecture by name.
     pub architecture: Option<String>,
+    /// One architecture that is not among those known, such as from a file ([`crate::open_clip`]).
+    pub own_architecture: Option<&'static Architecture>,
+    /// Instead of the most accurate plan for a budget, the cheapest for this accuracy in percent.
+    pub target_accuracy_percent: Option<f64>,
+    /// What is kept and paid for besides training.
+    pub keeping: Keeping,
     /// Parts of the pretraining stage.
     pub fixed: Fixed,
     /// The plan's cost stays within the budget with at least this probability. The cap holds in any case: a
@@ -128,6 +191,9 @@ impl Request {
             finetune_samples: None,
             finetune_sizes_px: None,
             architecture: None,
+            own_architecture: None,
+            target_accuracy_percent: None,
+            keeping: Keeping::default(),
             fixed: Fixed::default(),
             confidence: 0.5,
             text_reductions: vec![TextReduction::Truncate, TextReduction::Block, TextReduction::Syntax],
@@ -191,6 +257,9 @@ impl Request {
     }
 
     fn check_budgets(&self) -> Result<(), RequestError> {
+        if self.target_accuracy_percent.is_some() && self.budgets.is_empty() {
+            return Ok(());
+        }
         let Some(&first) = self.budgets.first() else {
             return Err(RequestError::new(
                 "--budget",

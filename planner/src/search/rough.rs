@@ -162,6 +162,13 @@ impl Grid {
     }
 }
 
+impl Grid {
+    /// Candidates looked at so far: shapes on numbers of machines.
+    pub(super) fn looked_at(&self) -> u64 {
+        self.looked_at.get()
+    }
+}
+
 impl Space<'_> {
     /// Fills in the hours per sample of every work on a fleet.
     #[cold]
@@ -189,7 +196,7 @@ impl Space<'_> {
         let fleet = &self.grid.fleets[index];
         let machine = self.machine(fleet.machine, fleet.nodes);
         let speed = machine.speed(self.calibration());
-        let options = self.options(&Evaluation::default());
+        let options = self.options_on(&Evaluation::default(), &machine);
         let rental = machine.rental();
         let confidence = self.request.confidence;
         let bill = |samples: u64| {

@@ -12,7 +12,7 @@ use crate::architectures;
 use crate::calibration::Calibration;
 use crate::compute;
 use crate::law::{Case, DataShape, Law, StageShape};
-use crate::money::{CostOptions, EvaluationLoad};
+use crate::money::{CostOptions, EvaluationLoad, Fallback};
 use crate::recipe::{Evaluation, Stage, TextReduction};
 use crate::units::{Hours, Samples, Usd};
 
@@ -154,8 +154,20 @@ impl<'a> Space<'a> {
         }
     }
 
-    pub(super) fn options(&self, evaluation: &Evaluation) -> CostOptions {
-        CostOptions { evaluation: self.evaluation_load(evaluation), ..CostOptions::default() }
+    /// What is counted besides training on this machine.
+    pub(super) fn options_on(&self, evaluation: &Evaluation, machine: &Machine) -> CostOptions {
+        let fallback = self.request.hardware.fallback_after.and_then(|after| {
+            let each = machine.offer.price(false).filter(|_| machine.spot)?;
+            let all = each.micros().saturating_mul(i64::from(machine.nodes));
+            Some(Fallback { after, usd_per_hour: Usd::from_micros(all) })
+        });
+        CostOptions {
+            evaluation: self.evaluation_load(evaluation),
+            idle: self.request.keeping.idle,
+            fallback,
+            extras: self.request.keeping.extras(self.training.data.unique_samples),
+            ..CostOptions::default()
+        }
     }
 }
 
@@ -165,6 +177,10 @@ fn architectures_of(
     own: bool,
 ) -> Result<Vec<&'static Architecture>, RequestError> {
     let trainable = |architecture: &Architecture| architecture.text_cfg.vocab_size >= RUNS_VOCABULARY;
+    if let Some(own) = request.own_architecture {
+        request.check_fixed(own)?;
+        return Ok(vec![own]);
+    }
     if let Some(name) = &request.architecture {
         let known = "`shoestring law` names them";
         let found = architectures::find(name).map_err(|error| {

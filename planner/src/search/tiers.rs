@@ -21,7 +21,7 @@ impl Space<'_> {
     pub(super) fn tiers(&self, first: &Candidate) -> Result<Vec<Tier>, SearchError> {
         let mut tiers: Vec<Tier> = Vec::new();
         let mut before = first.clone();
-        for &budget in &self.request.budgets[1..] {
+        for &budget in self.request.budgets.iter().skip(1) {
             let fresh = self.decide(budget)?.chosen;
             let extension = self.extend(&before, budget);
             let tier = self.tier(&before, extension, fresh, budget);

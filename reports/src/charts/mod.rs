@@ -4,6 +4,7 @@
 mod accuracy_cost;
 mod axis;
 mod backtest;
+mod choice;
 mod frame;
 mod labels;
 mod law;
@@ -16,6 +17,7 @@ mod spend;
 mod text;
 
 pub(crate) use self::accuracy_cost::affordable;
+pub use self::choice::Choice;
 use self::frame::Form;
 pub(crate) use self::planned::signed_percent;
 use self::scene::Scene;

@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use chrono::NaiveDate;
+use shoestring_planner::architecture::Architecture;
 use shoestring_planner::calibration::Calibration;
 use shoestring_planner::offer::{Offer, PriceTable, THIS_MACHINE};
+use shoestring_planner::open_clip;
 use shoestring_planner::plan::Plan;
 use shoestring_planner::recipe::TextReduction;
 use shoestring_planner::search::{
-    self, DataRequest, Fixed, HardwareRequest, Request, SearchError, StatedPrice,
+    self, DataRequest, Fixed, HardwareRequest, Keeping, Request, SearchError, StatedPrice,
 };
 use shoestring_planner::units::{Tokens, Usd};
 use shoestring_reports::FrontierPoint;
@@ -18,14 +20,28 @@ use crate::cli::{PlanArgs, PlanFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::{Printer, write_file};
 
+mod assess;
+mod picture;
+
 pub(crate) fn plan(args: &PlanArgs, printer: Printer) -> Result<Exit, Failure> {
     let request = request(args)?;
+    if let Some(path) = &args.recipe {
+        return assess::one(path, &request, args.format, printer);
+    }
+    if let Some([first, second]) = args.compare.as_deref() {
+        return assess::two([first, second], &request, args.format, printer);
+    }
     let plan = search::plan(&request).map_err(failure)?;
     let toml = meant(&plan);
     if let Some(path) = &args.out {
         write_recipe(path, &toml, args.force)?;
     }
+    if let Some(path) = &args.plot {
+        picture::draw(path, &plan)?;
+        printer.note(&format!("drawn in {}", path.display()));
+    }
     match args.format {
+        PlanFormat::Text if args.explain => printer.data(&plan.explained())?,
         PlanFormat::Text => printer.data(&plan.text())?,
         PlanFormat::Json => printer.json(&plan.json())?,
         PlanFormat::Toml => printer.data(&toml)?,
@@ -70,15 +86,27 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
     if let Some(reduction) = args.text_reduction {
         request.text_reductions = vec![TextReduction::from(reduction)];
     }
-    Ok(Request {
+    let (architecture, own_architecture) = architecture(args)?;
+    let request = Request {
         budgets: args.budget.clone(),
+        target_accuracy_percent: args.target_accuracy,
+        keeping: Keeping {
+            data_gb: args.data_gb,
+            storage_usd_per_gb_month: args.storage_price,
+            egress_usd_per_gb: args.egress_price,
+            egress_passes: args.egress_passes,
+            idle: args.idle,
+        },
+        own_architecture,
         hardware: HardwareRequest {
             offer: args.offer.clone(),
             gpu: args.gpu.clone(),
             price,
             gpus: args.gpus,
             spot: args.spot,
-            provider: None,
+            provider: args.provider.clone(),
+            region: args.region.clone(),
+            fallback_after: args.fallback_after,
             prices: args.prices.as_deref().map(read_prices).transpose()?,
         },
         deadline: args.deadline,
@@ -87,13 +115,34 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
         samples: args.samples,
         finetune_samples: args.finetune_samples,
         finetune_sizes_px: args.finetune_sizes.clone(),
-        architecture: args.arch.clone(),
+        architecture,
         fixed: Fixed::lengths(args.image_size, args.text_tokens.map(Tokens)),
         confidence: args.confidence,
         calibration,
         command: command_line(),
         ..request
-    })
+    };
+    let mut request = request;
+    for decision in &args.fixed {
+        request.fix(decision).map_err(|error| failure(error.into()))?;
+    }
+    Ok(request)
+}
+
+/// `--arch`: a name, or a file read as an `open_clip` config.
+fn architecture(args: &PlanArgs) -> Result<(Option<String>, Option<&'static Architecture>), Failure> {
+    let Some(named) = args.arch.as_deref() else { return Ok((None, None)) };
+    let path = Path::new(named);
+    if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+        return Ok((Some(named.to_owned()), None));
+    }
+    let stem = path.file_stem().map_or_else(|| named.to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let read = open_clip::read_config(&read_text(path)?, &stem).map_err(|error| {
+        let hint = error.hint.clone();
+        Failure::new(Exit::Usage, anyhow::anyhow!("{named}: {error}")).hint(hint)
+    })?;
+    // One a program.
+    Ok((None, Some(Box::leak(Box::new(read)))))
 }
 
 /// Offers of a price table on disk.
@@ -139,7 +188,7 @@ fn failure(error: SearchError) -> Failure {
     let hint = error.hint();
     let exit = match error {
         SearchError::Request(_) => Exit::Usage,
-        SearchError::NoFeasiblePlan { .. } => Exit::Infeasible,
+        SearchError::NoFeasiblePlan { .. } | SearchError::OutOfReach { .. } => Exit::Infeasible,
     };
     Failure::new(exit, error).hint(hint)
 }

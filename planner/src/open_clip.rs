@@ -1,0 +1,181 @@
+//! Architectures from `open_clip`'s model-config files.
+
+use serde_json::{Map, Value};
+
+use crate::architecture::Architecture;
+
+/// Why a config was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value}: {problem}")]
+pub struct ConfigError {
+    /// Dotted path of the field.
+    pub field: String,
+    /// Its value.
+    pub value: String,
+    /// Why it cannot be.
+    pub problem: String,
+    /// What would do.
+    pub hint: String,
+}
+
+fn refuse(field: &str, value: &Value, problem: &str, hint: &str) -> ConfigError {
+    let mut value = value.to_string();
+    if value.chars().count() > 60 {
+        value = format!("{}...", value.chars().take(60).collect::<String>());
+    }
+    ConfigError { field: field.to_owned(), value, problem: problem.to_owned(), hint: hint.to_owned() }
+}
+
+/// Towers that are no plain ViT or text transformer, each with what it is.
+const OTHER_TOWERS: [(&str, &str, &str); 6] = [
+    ("vision_cfg", "timm_model_name", "an image tower from timm is not a plain ViT"),
+    ("vision_cfg", "attentional_pool", "attention pooling is not trained here"),
+    ("vision_cfg", "hf_model_name", "an image tower from the hub is not a plain ViT"),
+    ("text_cfg", "hf_model_name", "a text tower from the hub is not a plain transformer"),
+    ("text_cfg", "embed_cls", "a CoCa text tower is not trained here"),
+    ("", "multimodal_cfg", "a captioning decoder makes it a CoCa, not a CLIP"),
+];
+
+/// Reads a config's text; `name` is what the architecture is called where the file does not say. Fields that do not
+/// change the size of a tower (tokenizers, initialisation, kinds of GELU) are left aside.
+pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> {
+    let value: Value = serde_json::from_str(text).map_err(|error| {
+        refuse(
+            "file",
+            &Value::from(name),
+            &format!("is not JSON: {error}"),
+            "an open_clip model config is JSON",
+        )
+    })?;
+    // open_clip_config.json, as models are published with, has the config one level down.
+    let value = value.get("model_cfg").cloned().unwrap_or(value);
+    let Value::Object(mut config) = value else {
+        return Err(refuse("file", &value, "is no object", "it begins with {\"embed_dim\": ..."));
+    };
+    for tower in ["vision_cfg", "text_cfg"] {
+        if !config.get(tower).is_some_and(Value::is_object) {
+            let found = config.get(tower).cloned().unwrap_or(Value::Null);
+            let hint = "a CLIP has embed_dim, vision_cfg and text_cfg";
+            return Err(refuse(tower, &found, "is not there, so this is no CLIP", hint));
+        }
+    }
+    for (tower, field, problem) in OTHER_TOWERS {
+        let found = if tower.is_empty() { config.get(field) } else { config[tower].get(field) };
+        if let Some(found) = found.filter(|found| !matches!(found, Value::Null | Value::Bool(false))) {
+            let path = if tower.is_empty() { field.to_owned() } else { format!("{tower}.{field}") };
+            let hint = "use a config with plain towers, such as ViT-B-32.json or ViT-H-14-CLIPA.json";
+            return Err(refuse(&path, found, problem, hint));
+        }
+    }
+    if let Some(Value::Object(vision)) = config.get_mut("vision_cfg") {
+        if let Some(size) = vision.get("image_size").and_then(Value::as_array).cloned() {
+            let square = size.len() == 2 && size[0] == size[1];
+            if !square {
+                let value = Value::Array(size);
+                return Err(refuse("vision_cfg.image_size", &value, "is not square", "use one number"));
+            }
+            vision.insert("image_size".to_owned(), size[0].clone());
+        }
+        if let Some(layers) = vision.get("layers").filter(|layers| layers.is_array()) {
+            let hint = "use a config with a ViT, such as ViT-B-32.json";
+            return Err(refuse("vision_cfg.layers", layers, "is a ResNet's, not a ViT's", hint));
+        }
+        vision.entry("patch_size").or_insert(Value::from(16));
+        // Positions count the same however they are filled.
+        vision.remove("pos_embed_type");
+        keep(
+            vision,
+            &[
+                "image_size",
+                "layers",
+                "width",
+                "head_width",
+                "patch_size",
+                "mlp_ratio",
+                "pool_type",
+                "no_ln_pre",
+            ],
+        );
+    }
+    if let Some(Value::Object(text)) = config.get_mut("text_cfg") {
+        text.entry("context_length").or_insert(Value::from(77));
+        text.entry("vocab_size").or_insert(Value::from(49_408));
+        keep(
+            text,
+            &[
+                "context_length",
+                "vocab_size",
+                "width",
+                "heads",
+                "layers",
+                "mlp_ratio",
+                "pool_type",
+                "no_causal_mask",
+            ],
+        );
+    }
+    config.entry("name").or_insert(Value::from(name));
+    keep(&mut config, &["name", "embed_dim", "vision_cfg", "text_cfg"]);
+    let hint = "the fields are those of open_clip's model configs";
+    let architecture: Architecture =
+        serde_json::from_value(Value::Object(config.clone())).map_err(|error| {
+            let said = error.to_string();
+            let named = said.split('`').nth(1).unwrap_or("config");
+            let found = ["vision_cfg", "text_cfg"].iter().find_map(|tower| config[*tower].get(named));
+            refuse(named, found.or_else(|| config.get(named)).unwrap_or(&Value::Null), &said, hint)
+        })?;
+    architecture.check().map_err(|error| ConfigError {
+        field: error.field,
+        value: error.value,
+        problem: error.problem,
+        hint: error.hint,
+    })?;
+    Ok(architecture)
+}
+
+fn keep(map: &mut Map<String, Value>, fields: &[&str]) {
+    map.retain(|field, _| fields.contains(&field.as_str()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architectures;
+
+    const B32: &str = r#"{"embed_dim": 512, "quick_gelu": true,
+        "vision_cfg": {"image_size": [224, 224], "layers": 12, "width": 768, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}}"#;
+
+    #[test]
+    fn an_open_clip_file_is_the_built_in_architecture() {
+        let read = read_config(B32, "ViT-B-32").expect("reads");
+        assert_eq!(&read, architectures::find("ViT-B-32").expect("known"));
+        let published = format!(r#"{{"model_cfg": {B32}, "preprocess_cfg": {{}}}}"#);
+        assert_eq!(read_config(&published, "ViT-B-32"), Ok(read));
+    }
+
+    #[test]
+    fn what_is_no_clip_is_refused_with_field_and_value() {
+        for (from, to, field) in [
+            (
+                "\"layers\": 12, \"width\": 768",
+                "\"layers\": [3, 4, 6, 3], \"width\": 64",
+                "vision_cfg.layers",
+            ),
+            ("\"patch_size\": 32", "\"timm_model_name\": \"convnext_base\"", "vision_cfg.timm_model_name"),
+            ("\"patch_size\": 32", "\"attentional_pool\": true", "vision_cfg.attentional_pool"),
+            ("\"text_cfg\"", "\"other_cfg\"", "text_cfg"),
+            ("\"embed_dim\": 512,", "", "embed_dim"),
+            ("\"heads\": 8", "\"heads\": 7", "architecture.text_cfg.heads"),
+            ("\"heads\": 8", "\"heads\": \"many\"", "config"),
+            ("224, 224", "224, 112", "vision_cfg.image_size"),
+        ] {
+            assert_ne!(B32.replace(from, to), B32, "{from}");
+            let error = read_config(&B32.replace(from, to), "x").expect_err(to);
+            assert_eq!(error.field, field, "{error}");
+            assert!(!error.hint.is_empty());
+        }
+        assert_eq!(read_config("[1]", "x").expect_err("a list").field, "file");
+        assert_eq!(read_config("{", "x").expect_err("broken").field, "file");
+    }
+}
