@@ -40,7 +40,12 @@ const OTHER_TOWERS: [(&str, &str, &str); 6] = [
 /// change the size of a tower (tokenizers, initialisation, kinds of GELU) are left aside.
 pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        refuse("file", &Value::from(name), &format!("is not JSON: {error}"), "an open_clip model config is JSON")
+        refuse(
+            "file",
+            &Value::from(name),
+            &format!("is not JSON: {error}"),
+            "an open_clip model config is JSON",
+        )
     })?;
     // open_clip_config.json, as models are published with, has the config one level down.
     let value = value.get("model_cfg").cloned().unwrap_or(value);
@@ -78,25 +83,47 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
         vision.entry("patch_size").or_insert(Value::from(16));
         // Positions count the same however they are filled.
         vision.remove("pos_embed_type");
-        keep(vision, &["image_size", "layers", "width", "head_width", "patch_size", "mlp_ratio", "pool_type", "no_ln_pre"]);
+        keep(
+            vision,
+            &[
+                "image_size",
+                "layers",
+                "width",
+                "head_width",
+                "patch_size",
+                "mlp_ratio",
+                "pool_type",
+                "no_ln_pre",
+            ],
+        );
     }
     if let Some(Value::Object(text)) = config.get_mut("text_cfg") {
         text.entry("context_length").or_insert(Value::from(77));
         text.entry("vocab_size").or_insert(Value::from(49_408));
         keep(
             text,
-            &["context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "pool_type", "no_causal_mask"],
+            &[
+                "context_length",
+                "vocab_size",
+                "width",
+                "heads",
+                "layers",
+                "mlp_ratio",
+                "pool_type",
+                "no_causal_mask",
+            ],
         );
     }
     config.entry("name").or_insert(Value::from(name));
     keep(&mut config, &["name", "embed_dim", "vision_cfg", "text_cfg"]);
     let hint = "the fields are those of open_clip's model configs";
-    let architecture: Architecture = serde_json::from_value(Value::Object(config.clone())).map_err(|error| {
-        let said = error.to_string();
-        let named = said.split('`').nth(1).unwrap_or("config");
-        let found = ["vision_cfg", "text_cfg"].iter().find_map(|tower| config[*tower].get(named));
-        refuse(named, found.or_else(|| config.get(named)).unwrap_or(&Value::Null), &said, hint)
-    })?;
+    let architecture: Architecture =
+        serde_json::from_value(Value::Object(config.clone())).map_err(|error| {
+            let said = error.to_string();
+            let named = said.split('`').nth(1).unwrap_or("config");
+            let found = ["vision_cfg", "text_cfg"].iter().find_map(|tower| config[*tower].get(named));
+            refuse(named, found.or_else(|| config.get(named)).unwrap_or(&Value::Null), &said, hint)
+        })?;
     architecture.check().map_err(|error| ConfigError {
         field: error.field,
         value: error.value,
@@ -130,7 +157,11 @@ mod tests {
     #[test]
     fn what_is_no_clip_is_refused_with_field_and_value() {
         for (from, to, field) in [
-            ("\"layers\": 12, \"width\": 768", "\"layers\": [3, 4, 6, 3], \"width\": 64", "vision_cfg.layers"),
+            (
+                "\"layers\": 12, \"width\": 768",
+                "\"layers\": [3, 4, 6, 3], \"width\": 64",
+                "vision_cfg.layers",
+            ),
             ("\"patch_size\": 32", "\"timm_model_name\": \"convnext_base\"", "vision_cfg.timm_model_name"),
             ("\"patch_size\": 32", "\"attentional_pool\": true", "vision_cfg.attentional_pool"),
             ("\"text_cfg\"", "\"other_cfg\"", "text_cfg"),

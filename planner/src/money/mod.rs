@@ -165,7 +165,8 @@ impl Cost {
         if confidence == 0.5 {
             return self.total.p50;
         }
-        self.rate.per_hour_for(Hours(self.distribution.quantile(confidence))) + self.extras.quantile(confidence)
+        self.rate.per_hour_for(Hours(self.distribution.quantile(confidence)))
+            + self.extras.quantile(confidence)
     }
 
     /// Probability that everything costs at most `usd`: [`Cost::at_confidence`] the other way round.
@@ -258,9 +259,8 @@ pub fn cost(
 
     let mut again = Spread::exact(Hours(0.0));
     if let Some(between) = between {
-        again = between.map(|between| {
-            Hours(training.p50.0 * (interruption_factor(interval, write.p50, between) - 1.0))
-        });
+        again = between
+            .map(|between| Hours(training.p50.0 * (interruption_factor(interval, write.p50, between) - 1.0)));
         let why = format!(
             "{} lost every {} (80 %: {} to {}), 10 minutes to restart and what was done since the last checkpoint, one \
              every {interval}, again",
@@ -274,7 +274,12 @@ pub fn cost(
     let hours_of = |spread: Spread<Hours>| spread.map(|hours| hours.0);
     let distribution = Hours2 {
         shared: hours_of(training.plus(evaluating)),
-        own: sum_of_independent(&[hours_of(set_up), hours_of(writing), Spread::exact(idle.0), hours_of(again)]),
+        own: sum_of_independent(&[
+            hours_of(set_up),
+            hours_of(writing),
+            Spread::exact(idle.0),
+            hours_of(again),
+        ]),
     };
     let mut hours = Spread {
         p10: Hours(distribution.quantile(0.1)),
@@ -284,7 +289,8 @@ pub fn cost(
     let medians = Hours(lines.iter().map(|line| line.hours.p50.0).sum());
     let uneven = Hours((hours.p50.0 - medians.0).max(0.0));
     if uneven.0 > 0.0 {
-        let why = "the median of a sum lies above the sum of the medians where one can cost much more than usual";
+        let why =
+            "the median of a sum lies above the sum of the medians where one can cost much more than usual";
         lines.push(CostLine {
             what: "contingency".to_owned(),
             hours: Spread::exact(uneven),

@@ -137,7 +137,8 @@ pub fn best_checkpoint_interval(write: Hours, between_interruptions: Hours) -> H
 #[must_use]
 pub fn lost_share(interval: Hours, write: Hours, between_interruptions: Hours) -> f64 {
     let between = between_interruptions.0;
-    let all = between * (RESTART.0 / between).exp() * ((interval.0 + write.0) / between).exp_m1() / interval.0;
+    let all =
+        between * (RESTART.0 / between).exp() * ((interval.0 + write.0) / between).exp_m1() / interval.0;
     all.min(1.0 / (1.0 - LARGEST_LOSS)) - 1.0
 }
 

@@ -74,7 +74,8 @@ fn the_total_is_the_sum_of_the_lines_to_the_micro_dollar() {
     let sum: Usd = bill.lines.iter().map(|line| line.usd.p50).sum();
     assert_eq!(sum, bill.total.p50);
     let what: Vec<&str> = bill.lines.iter().map(|line| line.what.as_str()).collect();
-    let expected = ["a: device time", "b: device time", "set-up", "checkpoints", "evaluation", "interruptions"];
+    let expected =
+        ["a: device time", "b: device time", "set-up", "checkpoints", "evaluation", "interruptions"];
     assert_eq!(what[..6], expected);
     assert!(what.len() == 6 || what[6..] == ["contingency"], "{what:?}");
     let hours: f64 = bill.lines.iter().map(|line| line.hours.p50.0).sum();
@@ -220,7 +221,10 @@ fn the_total_is_a_distribution_that_monte_carlo_agrees_with() {
             let within = draws.iter().filter(|draw| **draw <= limit).count() as f64 / draws.len() as f64;
             // Noise of 40,000 draws is 0.5 points at most; independent parts are summed by their deviations.
             assert!((within - confidence).abs() < 0.03, "{spot} {samples} {confidence}: {within}");
-            assert!(confidence < 0.5 || within > confidence - 0.015, "{spot} {samples} {confidence}: {within}");
+            assert!(
+                confidence < 0.5 || within > confidence - 0.015,
+                "{spot} {samples} {confidence}: {within}"
+            );
         }
     }
 }

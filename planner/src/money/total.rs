@@ -68,7 +68,11 @@ impl Hours2 {
         let mut total = shared + points.iter().sum::<f64>() / POINTS as f64;
         for _ in 0..STEPS {
             let here = below(total);
-            if here < probability { low = total } else { high = total }
+            if here < probability {
+                low = total
+            } else {
+                high = total
+            }
             let step = total * 1e-4;
             let slope = (below(total + step) - here) / step;
             let next = total + (probability - here) / slope;

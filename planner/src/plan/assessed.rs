@@ -22,7 +22,9 @@ pub fn assessments_text(found: &[Assessment]) -> String {
         [heads[0].clone(), heads[2].clone(), vec!["b - a"]].concat()
     };
     let mut table = Table::new(&head);
-    let mut row = |what: &str, value: &dyn Fn(&Assessment) -> String, number: Option<&dyn Fn(&Assessment) -> Option<f64>>| {
+    let mut row = |what: &str,
+                   value: &dyn Fn(&Assessment) -> String,
+                   number: Option<&dyn Fn(&Assessment) -> Option<f64>>| {
         let mut cells = vec![what.to_owned()];
         cells.extend(found.iter().map(value));
         if found.len() == 2 {
@@ -35,24 +37,56 @@ pub fn assessments_text(found: &[Assessment]) -> String {
     row("name", &|found| found.name.clone(), None);
     row("architecture", &|found| found.candidate.short_name(), None);
     row("cap, USD", &|found| money(found.cap), Some(&|found| Some(dollars(found.cap))));
-    row("cost, USD", &|found| money(found.candidate.cost.total.p50), Some(&|found| Some(dollars(found.candidate.cost.total.p50))));
+    row(
+        "cost, USD",
+        &|found| money(found.candidate.cost.total.p50),
+        Some(&|found| Some(dollars(found.candidate.cost.total.p50))),
+    );
     row("  80 %: from", &|found| money(found.candidate.cost.total.p10), None);
     row("  to", &|found| money(found.candidate.cost.total.p90), None);
     row("within the cap", &|found| format!("{:.0} %", 100.0 * found.within_cap), None);
-    row("time", &|found| found.candidate.cost.hours.p50.to_string(), Some(&|found| Some(found.candidate.cost.hours.p50.0)));
-    row("device hours", &|found| format!("{:.1}", found.candidate.device_hours()), Some(&|found| Some(found.candidate.device_hours())));
+    row(
+        "time",
+        &|found| found.candidate.cost.hours.p50.to_string(),
+        Some(&|found| Some(found.candidate.cost.hours.p50.0)),
+    );
+    row(
+        "device hours",
+        &|found| format!("{:.1}", found.candidate.device_hours()),
+        Some(&|found| Some(found.candidate.device_hours())),
+    );
     row("USD per hour", &|found| money(found.candidate.machine.usd_per_hour), None);
     let memory = |found: &Assessment| {
         found.candidate.memory.iter().map(|fit| fit.bytes.total() / 1e9).fold(0.0, f64::max)
     };
     row("memory a device, GB", &|found| format!("{:.1}", memory(found)), Some(&|found| Some(memory(found))));
-    row("accuracy, %", &|found| found.candidate.accuracy().map_or("not claimed".to_owned(), |accuracy| format!("{accuracy:.1}")), Some(&|found| found.candidate.accuracy()));
-    row("  80 %", &|found| found.candidate.prediction.accuracy_percent.map_or("-".to_owned(), |spread| format!("{:.1} to {:.1}", spread.p10, spread.p90)), None);
+    row(
+        "accuracy, %",
+        &|found| {
+            found.candidate.accuracy().map_or("not claimed".to_owned(), |accuracy| format!("{accuracy:.1}"))
+        },
+        Some(&|found| found.candidate.accuracy()),
+    );
+    row(
+        "  80 %",
+        &|found| {
+            found
+                .candidate
+                .prediction
+                .accuracy_percent
+                .map_or("-".to_owned(), |spread| format!("{:.1} to {:.1}", spread.p10, spread.p90))
+        },
+        None,
+    );
     out.extend(table.lines(COLUMNS));
     for (index, assessed) in found.iter().enumerate() {
         out.push(String::new());
         let which = if found.len() == 1 { String::new() } else { format!("{}: ", ["a", "b"][index.min(1)]) };
-        out.push(format!("  {which}{} on {}", assessed.candidate.short_name(), assessed.candidate.machine.label()));
+        out.push(format!(
+            "  {which}{} on {}",
+            assessed.candidate.short_name(),
+            assessed.candidate.machine.label()
+        ));
         for (planned, fit) in assessed.candidate.stages.iter().zip(&assessed.candidate.memory) {
             let stage = &planned.stage;
             let activations = match fit.activations {

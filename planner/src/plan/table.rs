@@ -56,7 +56,8 @@ pub(super) fn wrapped_under(first: &str, indent: usize, text: &str, width: usize
     let mut lines = Vec::new();
     let mut line = first.to_owned();
     let mut empty = true;
-    for word in text.split_whitespace() {
+    let room = width.saturating_sub(indent.chars().count()).max(1);
+    for word in text.split_whitespace().flat_map(|word| pieces(word, room)) {
         let fits = line.chars().count() + usize::from(!empty) + word.chars().count() <= width;
         if !empty && !fits {
             lines.push(std::mem::replace(&mut line, indent.clone()));
@@ -70,6 +71,20 @@ pub(super) fn wrapped_under(first: &str, indent: usize, text: &str, width: usize
     }
     lines.push(line);
     lines
+}
+
+/// A word that is longer than a line, such as an address, in pieces that end at a slash where there is one.
+fn pieces(word: &str, room: usize) -> Vec<&str> {
+    let mut rest = word;
+    let mut out = Vec::new();
+    while rest.chars().count() > room {
+        let end = rest.char_indices().nth(room).map_or(rest.len(), |(index, _)| index);
+        let cut = rest[..end].rfind('/').map_or(end, |slash| slash + 1);
+        out.push(&rest[..cut]);
+        rest = &rest[cut..];
+    }
+    out.push(rest);
+    out
 }
 
 #[cfg(test)]
@@ -90,5 +105,9 @@ mod tests {
         let lines = wrapped("- ", "one two three four", 10);
         assert_eq!(lines, ["- one two", "  three", "  four"]);
         assert!(lines.iter().all(|line| line.len() <= 10));
+        assert_eq!(
+            wrapped("- ", "ab/cdef/ghi xyzxyzxyz", 8),
+            ["- ab/", "  cdef/", "  ghi", "  xyzxyz", "  xyz"]
+        );
     }
 }

@@ -70,8 +70,7 @@ pub fn assess(recipe: &Recipe, request: &Request) -> Result<Assessment, SearchEr
     }
     let within_cap = cost.probability_within(recipe.budget.cap_usd);
     let bill = (recipe.evaluation.clone(), cost);
-    let Some(candidate) =
-        space.candidate(architecture, recipe.stages.clone(), machine, bill, Bound::Samples)
+    let Some(candidate) = space.candidate(architecture, recipe.stages.clone(), machine, bill, Bound::Samples)
     else {
         let hint = "take more devices or ones with more memory".to_owned();
         return Err(SearchError::OutOfReach { reason: "a step does not fit into memory".to_owned(), hint });

@@ -45,7 +45,8 @@ fn error_at(space: &Space<'_>, shape: &Shape, machine: &super::Machine, samples:
     let fits = shape.stages(samples)?.iter().all(|stage| {
         let image = stage.image_tokens(shape.architecture);
         let (accelerator, devices) = (machine.offer.accelerator, machine.devices());
-        largest_microbatch(shape.architecture, image, stage.text_tokens, accelerator, devices, stage.batch).is_ok()
+        largest_microbatch(shape.architecture, image, stage.text_tokens, accelerator, devices, stage.batch)
+            .is_ok()
     });
     least.filter(|_| fits)
 }
@@ -61,8 +62,9 @@ fn slowly(space: &Space<'_>, budget: Usd) -> Option<Best> {
                 let cost_of = |samples: u64| {
                     let stages = shape.stages(samples)?;
                     let (_, cost) = space.bill(shape.architecture, &stages, &machine);
-                    let late =
-                        space.deadline.is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0);
+                    let late = space
+                        .deadline
+                        .is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0);
                     let usd = cost.at_confidence(confidence);
                     Some((usd.dollars(), usd <= available && !late))
                 };
@@ -111,7 +113,8 @@ fn problem(random: &mut ChaCha8Rng) -> Request {
         .collect();
     let known = architectures::built_in();
     let architecture = &known[random.random_range(0..known.len())];
-    let side = random.random_range(4..=architecture.vision_cfg.image_size / architecture.vision_cfg.patch_size);
+    let side =
+        random.random_range(4..=architecture.vision_cfg.image_size / architecture.vision_cfg.patch_size);
     let gpu = rented[random.random_range(0..rented.len())];
     request.hardware = HardwareRequest { gpu: Some(gpu.to_owned()), ..HardwareRequest::default() };
     request.architecture = Some(architecture.name.clone());
@@ -156,7 +159,12 @@ fn the_search_equals_brute_force_on_two_hundred_small_problems() {
                 );
                 if request.samples.is_some() && (error - slow.error).abs() < 1e-9 {
                     let usd = found.best.cost_at(request.confidence).dollars();
-                    assert!(usd <= slow.usd * 1.001, "{context}: {usd} USD, slowly {} by {}", slow.usd, slow.what);
+                    assert!(
+                        usd <= slow.usd * 1.001,
+                        "{context}: {usd} USD, slowly {} by {}",
+                        slow.usd,
+                        slow.what
+                    );
                 }
                 compared += 1;
             }

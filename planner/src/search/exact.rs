@@ -2,9 +2,9 @@
 
 use super::candidate::{Bound, Candidate, PlannedStage};
 use super::machine::Machine;
+use super::rough::Rough;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use super::shape::Shape;
-use super::rough::Rough;
 use super::space::Space;
 use crate::architecture::Architecture;
 use crate::law::StageShape;
@@ -109,7 +109,8 @@ impl Space<'_> {
         let mut samples = round_down(guess.max(FEWEST_USEFUL_SAMPLES)).max(FEWEST_USEFUL_SAMPLES);
         for _ in 0..6 {
             let (_, _, _, cost) = bill(samples)?;
-            let growing = shape.amounts().into_iter().zip(&cost.stages).filter(|((_, factor), _)| *factor > 0.0);
+            let growing =
+                shape.amounts().into_iter().zip(&cost.stages).filter(|((_, factor), _)| *factor > 0.0);
             let part: f64 = growing.map(|(_, stage)| stage.usd.quantile(confidence).dollars()).sum();
             let (money, time) = left(&cost);
             let change = (money.min(time) / part.max(f64::MIN_POSITIVE)).clamp(-0.9, 4.0);
@@ -129,7 +130,9 @@ impl Space<'_> {
         let mut found = bill(samples)?;
         if within(&found.3) {
             for _ in 0..MOST_STEPS {
-                let Some(next) = bill(found.0 + unit_of(found.0)).filter(|next| within(&next.3)) else { break };
+                let Some(next) = bill(found.0 + unit_of(found.0)).filter(|next| within(&next.3)) else {
+                    break;
+                };
                 found = next;
             }
         } else {

@@ -384,7 +384,12 @@ mod tests {
             assert!(machine.offer.accelerator.runtime.is_supported());
             let kind = |other: &Machine| (other.offer.accelerator.name.clone(), other.offer.count);
             for cheaper in &machines.list[..index] {
-                assert!(kind(cheaper) != kind(machine) || cheaper.offer.vcpus < machine.offer.vcpus);
+                let fewer = match (cheaper.offer.vcpus, machine.offer.vcpus) {
+                    (None, _) => false,
+                    (Some(_), None) => true,
+                    (Some(fewer), Some(more)) => fewer < more,
+                };
+                assert!(kind(cheaper) != kind(machine) || fewer);
             }
         }
     }

@@ -4,9 +4,9 @@
 //! samples are solved from the budget, since cost grows with them. A rough look ranks every shape on its best machine;
 //! what is near the best is computed exactly ([`Candidate`]).
 
+mod assess;
 #[cfg(test)]
 mod brute;
-mod assess;
 mod candidate;
 mod choose;
 mod data;
@@ -20,8 +20,8 @@ mod menu;
 mod request;
 mod rough;
 mod schedule;
-mod shape;
 mod sensitivity;
+mod shape;
 mod sources;
 mod space;
 mod target;

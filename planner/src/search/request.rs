@@ -106,11 +106,14 @@ impl Keeping {
         let gb = self.gb(pairs);
         let size = match self.data_gb {
             Some(_) => "as stated".to_owned(),
-            None => format!("{pairs} pairs of {:.0} KB at 256 px (LAION-400M's density)", BYTES_PER_PAIR / 1e3),
+            None => {
+                format!("{pairs} pairs of {:.0} KB at 256 px (LAION-400M's density)", BYTES_PER_PAIR / 1e3)
+            }
         };
         let mut extras = Vec::new();
         if let Some(price) = self.storage_usd_per_gb_month {
-            let source = Source::computed(format!("{gb:.0} GB ({size}) at a stated {price} USD per GB-month"));
+            let source =
+                Source::computed(format!("{gb:.0} GB ({size}) at a stated {price} USD per GB-month"));
             let price = ExtraPrice::PerGbMonth(price);
             extras.push(Extra { what: "storage".to_owned(), gb, price, source });
         }

@@ -320,9 +320,9 @@ impl Space<'_> {
                     && before.feasible
                 {
                     let shape = &self.shapes[index];
-                    let fit = shape.stages(before.samples).is_none_or(|stages| {
-                        self.fits(shape, &stages, before.machine, before.nodes)
-                    });
+                    let fit = shape
+                        .stages(before.samples)
+                        .is_none_or(|stages| self.fits(shape, &stages, before.machine, before.nodes));
                     // More machines only cost more once time no longer binds and the step fits.
                     if fit {
                         break;

@@ -84,7 +84,8 @@ impl Space<'_> {
     ) -> Vec<ShadowPrice> {
         let chosen = &outcome.chosen;
         let mut found = Vec::new();
-        let mut add = |what, points: Option<f64>, words: String| found.push(ShadowPrice { what, points, words });
+        let mut add =
+            |what, points: Option<f64>, words: String| found.push(ShadowPrice { what, points, words });
         let each = marginal.points.map(|points| points.max(0.0) / marginal.more_usd.dollars());
         let words = match each {
             Some(each) => format!("one more dollar: {each:.2e} points (a tenth more budget, divided)"),
@@ -104,7 +105,11 @@ impl Space<'_> {
             request.hardware.gpus = Some(gpus + one_machine);
             let points = more_time(0.0, request).map(|points| points.max(0.0) / f64::from(one_machine));
             let shown = points.unwrap_or(0.0);
-            add("gpu", points, format!("one more GPU: {shown:.3} points (one machine of {one_machine} more, divided)"));
+            add(
+                "gpu",
+                points,
+                format!("one more GPU: {shown:.3} points (one machine of {one_machine} more, divided)"),
+            );
         } else {
             let why = if late { "their number is open already" } else { "money binds, not time" };
             let points = chosen.accuracy().map(|_| 0.0);
@@ -167,10 +172,15 @@ impl Space<'_> {
             let name = super::short_name(shape.architecture);
             // The first is the best.
             if !by_tokens.iter().any(|row| row.architecture == name && row.image_tokens == tokens) {
-                by_tokens.push(TokenRow { architecture: name, image_tokens: tokens, error_percent: rough.error });
+                by_tokens.push(TokenRow {
+                    architecture: name,
+                    image_tokens: tokens,
+                    error_percent: rough.error,
+                });
             }
         }
-        by_tokens.sort_by(|a, b| a.architecture.cmp(&b.architecture).then(a.image_tokens.cmp(&b.image_tokens)));
+        by_tokens
+            .sort_by(|a, b| a.architecture.cmp(&b.architecture).then(a.image_tokens.cmp(&b.image_tokens)));
         Reasoning {
             candidates: self.grid.looked_at(),
             shapes: self.shapes.len(),

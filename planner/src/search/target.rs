@@ -39,7 +39,8 @@ impl Space<'_> {
             let (samples, best) = self.samples_for(index, wanted);
             most = most.max(best);
             let Some(samples) = samples else { continue };
-            let cheapest = self.rough_at(index, samples, FIRST_SCALE).into_iter().find(|rough| rough.feasible);
+            let cheapest =
+                self.rough_at(index, samples, FIRST_SCALE).into_iter().find(|rough| rough.feasible);
             rough.extend(cheapest.map(|rough| (index, samples, rough.usd)));
         }
         rough.sort_by(|a, b| a.2.total_cmp(&b.2));

@@ -20,7 +20,12 @@ fn assessed(path: &Path, request: &Request) -> Result<Assessment, Failure> {
     search::assess(&recipe, request).map_err(failure)
 }
 
-pub(super) fn one(path: &Path, request: &Request, format: PlanFormat, printer: Printer) -> Result<Exit, Failure> {
+pub(super) fn one(
+    path: &Path,
+    request: &Request,
+    format: PlanFormat,
+    printer: Printer,
+) -> Result<Exit, Failure> {
     show(&[assessed(path, request)?], format, printer)
 }
 
@@ -39,7 +44,9 @@ fn show(found: &[Assessment], format: PlanFormat, printer: Printer) -> Result<Ex
         PlanFormat::Json => printer.json(&assessments_json(found))?,
         PlanFormat::Toml => {
             let hint = "use --format text or json; the recipe is there already".to_owned();
-            return Err(Failure::usage("--format toml writes a recipe, and nothing is planned here").hint(hint));
+            return Err(
+                Failure::usage("--format toml writes a recipe, and nothing is planned here").hint(hint)
+            );
         }
     }
     Ok(Exit::Success)

@@ -5,8 +5,8 @@ use std::path::Path;
 use chrono::NaiveDate;
 use shoestring_planner::architecture::Architecture;
 use shoestring_planner::calibration::Calibration;
-use shoestring_planner::open_clip;
 use shoestring_planner::offer::{Offer, PriceTable, THIS_MACHINE};
+use shoestring_planner::open_clip;
 use shoestring_planner::plan::Plan;
 use shoestring_planner::recipe::TextReduction;
 use shoestring_planner::search::{
