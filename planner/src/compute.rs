@@ -154,7 +154,8 @@ mod tests {
             }
             checked += 1;
         }
-        assert_eq!(checked, 21);
+        let rows = PROFILE.lines().count() - 1;
+        assert_eq!((checked, rows), (21, 21), "rows of the profile that are reproduced");
     }
 
     #[test]

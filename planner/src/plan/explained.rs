@@ -88,7 +88,7 @@ impl Plan {
         let names = |rows: &[&Sensitivity]| rows.iter().map(|row| row.what).collect::<Vec<_>>().join(", ");
         let mut words = Vec::new();
         if !kept.is_empty() {
-            words.push(format!("the same plan but for its samples at {}", names(&kept)));
+            words.push(format!("the same choice (samples aside) at {}", names(&kept)));
         }
         words.extend(changed.iter().map(|row| sensitivity_words(row)));
         Some(words.join("; "))
@@ -100,7 +100,7 @@ fn sensitivity_words(row: &Sensitivity) -> String {
         None => format!("{}: nothing fits", row.what),
         Some(plan) => {
             let accuracy = plan.accuracy().map_or_else(String::new, |accuracy| format!(", {accuracy:.1} %"));
-            let change = if row.changes { "" } else { "the same but for samples: " };
+            let change = if row.changes { "" } else { "the same choice: " };
             format!(
                 "{}: {change}{} on {}{accuracy}",
                 row.what,

@@ -17,6 +17,8 @@ use crate::units::{Samples, Usd};
 const NOTABLE_POINTS: f64 = 0.1;
 /// Image parameters of the smallest encoder of CLIPA's ablations, S/16, with some room.
 const SMALLEST_ABLATED: f64 = 18e6;
+/// A plan that takes this part of the deadline is bound by it too.
+const NEARLY_LATE: f64 = 0.98;
 /// Runs shown at this hardware's price.
 const PUBLISHED_ROWS: usize = 3;
 
@@ -125,8 +127,21 @@ impl Space<'_> {
                     if self.deadline_assumed { " (assumed: state yours with --deadline)" } else { "" };
                 add("deadline", format!("deadline: {deadline}{whose}; {left} USD stay unspent"));
             }
+            Bound::Samples if self.request.target_accuracy_percent.is_some() => add(
+                "accuracy",
+                "the accuracy that is aimed at: fewer samples would miss it, and no other plan reaches it for less".to_owned(),
+            ),
             Bound::Samples => {
                 add("samples", format!("samples, which are pinned: {left} USD of the budget stay unspent"))
+            }
+        }
+        if let (Bound::Budget, Some(deadline)) = (chosen.bound, self.deadline) {
+            let hours = chosen.cost.hours_at_confidence(self.request.confidence);
+            if hours.0 > NEARLY_LATE * deadline.0 {
+                add(
+                    "deadline",
+                    format!("deadline: {hours} of {deadline}, so more money alone brings nothing"),
+                );
             }
         }
         for planned in chosen.stages.iter().filter(|planned| planned.time.decoding_binds) {
@@ -229,6 +244,17 @@ impl Space<'_> {
                 next.label(),
                 money(next.cost_at(self.request.confidence)),
                 difference_words(&next, &outcome.chosen)
+            ));
+        }
+        // Where money hardly matters, say so.
+        let half = Usd::from_micros(budget.micros() / 2);
+        if let Ok(half_outcome) = self.decide(half)
+            && let Some(lost) = points_over(&outcome.best, &half_outcome.best)
+            && lost < outcome.tolerance
+        {
+            words.push_str(&format!(
+                "; half of it, {} USD, buys {lost:.1} points less, which the law cannot tell from this",
+                money(half)
             ));
         }
         Ok(Marginal { more_usd: more, points, words })
