@@ -1,61 +1,43 @@
 //! Samples per second of training steps on this machine.
 //!
-//! `cargo run --release -p shoestring-engine --example step_rate -- [tiny|small] [batch] [seconds]`
+//! `cargo run --release -p shoestring-engine --example step_rate -- [tiny|a|b|c] [batch] [seconds] [bf16|f32]`
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
-use shoestring_engine::measure::step_rate;
-use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
-};
+use shoestring_engine::measure::{Shape, StepOptions, measure_step};
+use shoestring_planner::recipe::Precision;
 
 /// The allocator that the command has: the system's gives large blocks back after every operation and has
 /// their pages faulted in again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Equal heads and blocks in both towers, but for what the arguments say.
-fn towers(name: &str, patch: u32, width: u32, blocks: (u32, u32), head_width: u32) -> Architecture {
-    Architecture {
-        name: name.to_owned(),
-        embed_dim: width,
-        vision_cfg: VisionConfig {
-            image_size: 224,
-            layers: blocks.0,
-            width,
-            head_width,
-            patch_size: patch,
-            mlp_ratio: 4.0,
-            pool_type: ImagePool::Avg,
-            no_ln_pre: true,
-            pos_embed_type: ImagePositions::SinCos2d,
-        },
-        text_cfg: TextConfig {
-            context_length: 32,
-            vocab_size: 49_408,
-            width,
-            heads: width / head_width,
-            layers: blocks.1,
-            mlp_ratio: 4.0,
-            pool_type: TextPool::Argmax,
-            no_causal_mask: false,
-        },
-    }
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let batch: u32 = arguments.get(1).map_or(Ok(128), |text| text.parse())?;
+    let name = arguments.first().map_or("a", String::as_str);
+    let mut shape = Shape::named(name).ok_or_else(|| format!("there is no shape `{name}`"))?;
+    if let Some(batch) = arguments.get(1) {
+        shape.batch = batch.parse()?;
+    }
     let seconds: f64 = arguments.get(2).map_or(Ok(10.0), |text| text.parse())?;
-    let (architecture, image_size_px, text_tokens) = match arguments.first().map(String::as_str) {
-        None | Some("tiny") => (towers("tiny", 8, 128, (4, 3), 64), 32, 16),
-        Some("small") => (towers("small", 16, 384, (12, 12), 64), 64, 8),
-        Some(other) => return Err(format!("`{other}` is neither tiny nor small").into()),
+    let precision = match arguments.get(3).map(String::as_str) {
+        Some("f32") => Some(Precision::F32),
+        Some("bf16") => Some(Precision::Bf16),
+        _ => None,
     };
-    let rate = step_rate(&architecture, image_size_px, text_tokens, batch, seconds)?;
+    let options = StepOptions { precision, ..StepOptions::default() };
+    let found = measure_step(&shape, &options, seconds, &mut |_| {})?;
     println!(
-        "{}: {rate:.1} samples/s at {image_size_px} px, {text_tokens} text tokens, batch {batch}, {} threads",
-        architecture.name,
-        rayon::current_num_threads(),
+        "{name} ({:?}, {}): {:.1} samples/s, {:.1} per second of a core, {:.0} GFLOP/s, products {:.0} GFLOP/s, \
+         {:.0} MB, batch {}, {} threads",
+        found.precision,
+        found.kernels,
+        found.samples_per_second,
+        found.samples_per_cpu_second.unwrap_or(f64::NAN),
+        found.flops_per_second / 1e9,
+        found.peak_flops_per_second / 1e9,
+        found.peak_memory_bytes.unwrap_or(0) as f64 / 1e6,
+        shape.batch,
+        found.threads,
     );
     Ok(())
 }

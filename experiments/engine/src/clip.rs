@@ -2,18 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var, WithDType};
 use shoestring_planner::architecture::Architecture;
+use shoestring_planner::recipe::Precision;
 
 use crate::error::{EngineError, Result};
 use crate::gradients::{Gradient, Gradients};
 use crate::input::{Images, StepInput, Texts};
 use crate::loss::contrast;
-use crate::params::{LOGIT_SCALE, Parameters, TOKEN_EMBEDDING, Weights, tensor_specs};
+use crate::ops::level::Level;
+use crate::ops::stored::{Bf16, Stored};
+use crate::params::{LOGIT_SCALE, Parameters, Weights, tensor_specs};
 use crate::real::{Real, with_numbers};
-use crate::text::{embed_as, embed_backward, text_features};
-use crate::vision::image_features;
+use crate::text::{self, embed, embed_backward, text_features};
+use crate::tower::{self, AllBuffers, Tape, Tower, Work, is_matrix};
+use crate::vision::{self, image_features, image_tokens};
 
 /// Tokens whose activations an evaluation holds at a time.
 const EVALUATION_TOKENS: usize = 16 * 1024;
@@ -23,6 +28,23 @@ const EVALUATION_TOKENS: usize = 16 * 1024;
 pub struct Clip {
     architecture: Architecture,
     parameters: Parameters,
+    precision: Precision,
+    recompute: bool,
+    buffers: AllBuffers,
+    /// The shape that the buffers were last used for.
+    shape: Mutex<[usize; 4]>,
+}
+
+/// A part of the batch on its way through a tower.
+struct Pass<S: Stored> {
+    /// What the tower's blocks start from, with its graph; for texts without one.
+    start: Tensor,
+    work: Work,
+    tape: Option<Tape<S>>,
+    /// What the blocks made of it, a leaf of the graph of the features.
+    end: Tensor,
+    /// (samples, `embed_dim`), of length 1.
+    features: Tensor,
 }
 
 /// A loss and the gradients of every tensor; without gradients where the loss is not finite.
@@ -46,7 +68,39 @@ impl Clip {
     ) -> Result<Self> {
         architecture.check()?;
         let parameters = Parameters::initial(&tensor_specs(architecture, logit_scale_init), seed, dtype)?;
-        Ok(Self { architecture: architecture.clone(), parameters })
+        Ok(Self {
+            architecture: architecture.clone(),
+            parameters,
+            precision: if Level::current() == Level::Avx512Bf16 { Precision::Bf16 } else { Precision::F32 },
+            recompute: false,
+            buffers: AllBuffers::default(),
+            shape: Mutex::default(),
+        })
+    }
+
+    /// The precision of the operands of the towers' products. At the start: bf16 where the processor
+    /// multiplies bf16 numbers (AVX512-BF16), `f32` elsewhere. Sums, norms, the residual stream and the
+    /// optimiser are `f32` in either.
+    ///
+    /// bf16 is multiplied in pairs, so a model with an odd width or head width is computed in `f32`.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        let (image, text) = (vision::tower(&self.architecture), text::tower(&self.architecture));
+        let even = |tower: &Tower| {
+            tower.width.is_multiple_of(2)
+                && tower.hidden.is_multiple_of(2)
+                && (tower.width / tower.heads).is_multiple_of(2)
+        };
+        if even(&image) && even(&text) { self.precision } else { Precision::F32 }
+    }
+
+    /// See [`Clip::precision`].
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    pub(crate) fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
 
     /// The architecture.
@@ -81,15 +135,27 @@ impl Clip {
     /// the result.
     pub fn encode_images(&self, images: &Images<'_>) -> Result<Vec<f32>> {
         let (_, kept) = images.check(&self.architecture)?;
-        self.encoded(images.batch, kept + 1, |start, count| self.image_part(images, start, count, false))
+        let part = |start, count| -> Result<Tensor> {
+            Ok(match (self.parameters.dtype(), self.precision()) {
+                (DType::F64, _) => self.image_pass::<f64>(&images.part(start, count), false)?.features,
+                (_, Precision::F32) => self.image_pass::<f32>(&images.part(start, count), false)?.features,
+                (_, Precision::Bf16) => self.image_pass::<Bf16>(&images.part(start, count), false)?.features,
+            })
+        };
+        self.encoded(images.batch, kept + 1, part)
     }
 
     /// Embeddings of length 1, (batch, `embed_dim`), without a graph.
     pub fn encode_texts(&self, texts: &Texts<'_>) -> Result<Vec<f32>> {
         texts.check(&self.architecture)?;
-        self.encoded(texts.batch, texts.text_tokens, |start, count| {
-            Ok(self.text_part(texts, start, count, false)?.0)
-        })
+        let part = |start, count| -> Result<Tensor> {
+            Ok(match (self.parameters.dtype(), self.precision()) {
+                (DType::F64, _) => self.text_pass::<f64>(&texts.part(start, count), false)?.features,
+                (_, Precision::F32) => self.text_pass::<f32>(&texts.part(start, count), false)?.features,
+                (_, Precision::Bf16) => self.text_pass::<Bf16>(&texts.part(start, count), false)?.features,
+            })
+        };
+        self.encoded(texts.batch, texts.text_tokens, part)
     }
 
     fn encoded(
@@ -110,26 +176,59 @@ impl Clip {
         if recorded { self.parameters.recorded() } else { self.parameters.unrecorded() }
     }
 
-    /// Normalised features of some of the images.
-    fn image_part(&self, images: &Images<'_>, start: usize, count: usize, recorded: bool) -> Result<Tensor> {
-        let (weights, dtype) = (self.weights(recorded), self.parameters.dtype());
-        unit_rows(&image_features(&self.architecture, weights, dtype, &images.part(start, count))?)
+    /// Takes what `start` is through the blocks of a tower.
+    fn through_blocks<S: Stored>(
+        &self,
+        work: &Work,
+        start: &Tensor,
+        recorded: bool,
+    ) -> Result<(Option<Tape<S>>, Tensor)> {
+        let mut x = with_numbers::<S::Real, _>(start, <[S::Real]>::to_vec)?;
+        let tape = work.forward(&self.parameters, S::buffers(&self.buffers), &mut x, recorded)?;
+        let end = Tensor::from_vec(x, start.shape(), &Device::Cpu)?;
+        // A variable is a leaf of the graph, so the backward pass leaves its gradient behind.
+        Ok((tape, if recorded { Var::from_tensor(&end)?.into_inner() } else { end }))
     }
 
-    /// Normalised features of some of the texts, and the embedded tokens that they were computed from.
-    fn text_part(
+    fn work(&self, tower: Tower, samples: usize, rows: usize) -> Work {
+        Work { tower, samples, tokens: rows / samples, level: Level::current(), recompute: self.recompute }
+    }
+
+    fn image_pass<S: Stored>(&self, images: &Images<'_>, recorded: bool) -> Result<Pass<S>> {
+        let (weights, dtype) = (self.weights(recorded), self.parameters.dtype());
+        let start = image_tokens(&self.architecture, weights, dtype, images)?;
+        let work = self.work(vision::tower(&self.architecture), images.batch, start.dims()[0]);
+        let (tape, end) = self.through_blocks(&work, &start, recorded)?;
+        let features = unit_rows(&image_features(&self.architecture, weights, &end, images.batch)?)?;
+        Ok(Pass { start, work, tape, end, features })
+    }
+
+    fn text_pass<S: Stored>(&self, texts: &Texts<'_>, recorded: bool) -> Result<Pass<S>> {
+        let start = embed::<S::Real>(&self.parameters, texts)?;
+        let work = self.work(text::tower(&self.architecture), texts.batch, start.dims()[0]);
+        let (tape, end) = self.through_blocks(&work, &start, recorded)?;
+        let features = text_features(&self.architecture, self.weights(recorded), &end, texts)?;
+        Ok(Pass { start, work, tape, end, features: unit_rows(&features)? })
+    }
+
+    /// Back from the loss's gradient by a pass's features to that by its blocks' input.
+    fn back_through_blocks<S: Stored>(
         &self,
-        texts: &Texts<'_>,
-        start: usize,
-        count: usize,
-        recorded: bool,
-    ) -> Result<(Tensor, Tensor)> {
-        let part = texts.part(start, count);
-        let embedded = embed_as(&self.parameters, &part)?;
-        // A variable is a leaf of the graph, so the backward pass leaves its gradient behind.
-        let embedded = if recorded { Var::from_tensor(&embedded)?.into_inner() } else { embedded };
-        let features = text_features(&self.architecture, self.weights(recorded), embedded.clone(), &part)?;
-        Ok((unit_rows(&features)?, embedded))
+        pass: &mut Pass<S>,
+        d_features: &[S::Real],
+        gradients: &mut Gradients<S::Real>,
+        blocks: &mut BTreeMap<String, tower::Gradients<S>>,
+        accumulate: bool,
+    ) -> Result<Vec<S::Real>> {
+        let no_gradient = || EngineError::NoGradient { tensor: pass.work.tower.prefix.to_owned() };
+        let mut store = backward(&pass.features, d_features)?;
+        let d_end = store.remove(&pass.end).ok_or_else(no_gradient)?;
+        gradients.collect(&self.parameters, &mut store)?;
+        let mut dx = with_numbers::<S::Real, _>(&d_end, <[S::Real]>::to_vec)?;
+        let tape = pass.tape.take().ok_or_else(no_gradient)?;
+        let buffers = S::buffers(&self.buffers);
+        pass.work.backward(&self.parameters, buffers, tape, &mut dx, blocks, accumulate)?;
+        Ok(dx)
     }
 
     /// The loss of a batch and its gradients, with the activations of at most `microbatch` samples of one
@@ -138,69 +237,93 @@ impl Clip {
     /// In several chunks: all embeddings without a graph, the loss and its gradient by each embedding, and
     /// then chunk by chunk the embeddings once more, with a graph, and back through the towers. The gradient
     /// is that of the whole batch; only the order of additions differs.
-    pub(crate) fn loss_and_gradients<T: Real>(
+    pub(crate) fn loss_and_gradients<S: Stored>(
         &self,
         input: &StepInput<'_>,
         microbatch: usize,
-    ) -> Result<Outcome<T>> {
+    ) -> Result<Outcome<S::Real>> {
         let (images, texts) = (input.images(), input.texts());
-        images.check(&self.architecture)?;
+        let (_, kept) = images.check(&self.architecture)?;
         texts.check(&self.architecture)?;
         let width = self.embedding_width();
         let chunks = chunks(input.batch, microbatch.max(1));
         let whole = chunks.len() == 1;
+        self.forget_buffers_of_another_shape::<S>([input.batch, kept, input.text_tokens, microbatch]);
 
-        let (mut image_rows, mut text_rows) = (Vec::<T>::new(), Vec::<T>::new());
-        let mut graphs = None;
+        let (mut image_rows, mut text_rows) = (Vec::<S::Real>::new(), Vec::<S::Real>::new());
+        let mut recorded = None;
         for chunk in &chunks {
-            let image_part = self.image_part(&images, chunk.start, chunk.len(), whole)?;
-            let text_part = self.text_part(&texts, chunk.start, chunk.len(), whole)?;
-            with_numbers(&image_part, |numbers| image_rows.extend_from_slice(numbers))?;
-            with_numbers(&text_part.0, |numbers| text_rows.extend_from_slice(numbers))?;
+            let image_pass = self.image_pass::<S>(&images.part(chunk.start, chunk.len()), whole)?;
+            with_numbers(&image_pass.features, |numbers| image_rows.extend_from_slice(numbers))?;
+            let text_pass = self.text_pass::<S>(&texts.part(chunk.start, chunk.len()), whole)?;
+            with_numbers(&text_pass.features, |numbers| text_rows.extend_from_slice(numbers))?;
             if whole {
-                graphs = Some((image_part, text_part));
+                recorded = Some((image_pass, text_pass));
             }
         }
-        let log_scale = T::from_f64(self.log_scale()?);
+        let log_scale = S::Real::from_f64(self.log_scale()?);
         let contrast = contrast(&image_rows, &text_rows, width, log_scale);
         if !contrast.loss.is_finite() {
             return Ok(Outcome { loss: contrast.loss, gradients: None });
         }
 
         let text_width = self.architecture.text_cfg.width as usize;
-        let mut gradients = Gradients::<T>::new(input.token_ids, text_width);
-        gradients.add(LOGIT_SCALE, Tensor::from_vec(vec![contrast.d_log_scale], (), &Device::Cpu)?)?;
+        let mut gradients = Gradients::<S::Real>::new(input.token_ids, text_width);
+        gradients.add(LOGIT_SCALE, vec![contrast.d_log_scale]);
+        let mut blocks = BTreeMap::new();
         for chunk in &chunks {
             let part = chunk.start * width..chunk.end * width;
-            let (image_graph, text_graph) = match graphs.take() {
+            let (image_pass, text_pass) = match recorded.take() {
                 Some((image, text)) => (Some(image), Some(text)),
                 None => (None, None),
             };
-            let features = match image_graph {
-                Some(features) => features,
-                None => self.image_part(&images, chunk.start, chunk.len(), true)?,
+            let mut pass = match image_pass {
+                Some(pass) => pass,
+                None => self.image_pass::<S>(&images.part(chunk.start, chunk.len()), true)?,
             };
-            let mut store = backward(&features, &contrast.d_images[part.clone()])?;
-            drop(features);
+            let d_images = &contrast.d_images[part.clone()];
+            let dx = self.back_through_blocks(&mut pass, d_images, &mut gradients, &mut blocks, !whole)?;
+            let mut store = backward(&pass.start, &dx)?;
             gradients.collect(&self.parameters, &mut store)?;
+            drop((pass, store, dx));
 
-            let (features, embedded) = match text_graph {
-                Some(graph) => graph,
-                None => self.text_part(&texts, chunk.start, chunk.len(), true)?,
+            let texts = texts.part(chunk.start, chunk.len());
+            let mut pass = match text_pass {
+                Some(pass) => pass,
+                None => self.text_pass::<S>(&texts, true)?,
             };
-            let mut store = backward(&features, &contrast.d_texts[part])?;
-            let gradient = store
-                .remove(&embedded)
-                .ok_or_else(|| EngineError::NoGradient { tensor: TOKEN_EMBEDDING.to_owned() })?;
-            embed_backward(
-                &self.parameters,
-                &texts.part(chunk.start, chunk.len()),
-                &gradient,
-                &mut gradients,
-            )?;
-            gradients.collect(&self.parameters, &mut store)?;
+            let d_texts = &contrast.d_texts[part];
+            let dx = self.back_through_blocks(&mut pass, d_texts, &mut gradients, &mut blocks, !whole)?;
+            embed_backward(&self.parameters, &texts, &dx, &mut gradients)?;
         }
-        Ok(Outcome { loss: contrast.loss, gradients: Some(gradients.into_named()) })
+        let mut named = gradients.into_named();
+        for (block, gradients) in blocks {
+            named.extend(gradients.named(&block));
+        }
+        Ok(Outcome { loss: contrast.loss, gradients: Some(named) })
+    }
+
+    fn forget_buffers_of_another_shape<S: Stored>(&self, shape: [usize; 4]) {
+        let mut last = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != shape {
+            S::buffers(&self.buffers).clear();
+            *last = shape;
+        }
+    }
+
+    /// Takes back the memory of a step's gradients, for the next step.
+    pub(crate) fn give_back(&self, gradients: BTreeMap<String, Gradient<f32>>) {
+        for (name, gradient) in gradients {
+            match gradient {
+                Gradient::Half(numbers) => self.buffers.half.give(numbers),
+                Gradient::Dense(numbers) if is_matrix(&name) && self.precision() == Precision::F32 => {
+                    // Sums and single gradients are of one type here.
+                    self.buffers.single.give(numbers);
+                }
+                Gradient::Dense(numbers) if is_matrix(&name) => self.buffers.half.give_real(numbers),
+                _ => {}
+            }
+        }
     }
 }
 

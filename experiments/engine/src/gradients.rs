@@ -1,14 +1,15 @@
 //! The gradients of a step: dense tensors, and for the token embedding only the rows that the batch used.
 
+use candle_core::WithDType;
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use rayon::prelude::*;
 
 use crate::error::Result;
 use crate::ops::add_to;
 use crate::ops::simd::widest;
+use crate::ops::stored::{Bf16, Stored};
 use crate::params::{Parameters, TOKEN_EMBEDDING};
 use crate::real::{Real, with_numbers};
 
@@ -51,47 +52,45 @@ impl<T: Real> Rows<T> {
 /// The gradient of one tensor.
 #[derive(Debug)]
 pub(crate) enum Gradient<T> {
-    Dense(Tensor),
+    /// Every number.
+    Dense(Vec<T>),
+    /// Every number, rounded as the operands of the product that it comes from.
+    Half(Vec<Bf16>),
     Rows(Rows<T>),
-}
-
-impl<T: Real> Gradient<T> {
-    /// Runs `work` on the numbers that are not zero by construction.
-    fn with_values<R>(&self, work: impl FnOnce(&[T]) -> R) -> Result<R> {
-        Ok(match self {
-            Self::Dense(tensor) => with_numbers(tensor, work)?,
-            Self::Rows(rows) => work(&rows.values),
-        })
-    }
 }
 
 /// Gradients by name of tensor.
 #[derive(Debug)]
 pub(crate) struct Gradients<T> {
-    dense: BTreeMap<String, Tensor>,
+    dense: BTreeMap<String, Vec<T>>,
     token_rows: Rows<T>,
 }
 
 widest! {
     /// Sum of squares. Single precision would lose the small ones among many.
-    pub(crate) fn sum_of_squares<T: Real>(values: &[T]) -> f64 {
+    pub(crate) fn sum_of_squares<S: Stored>(values: &[S]) -> f64 {
         let mut lanes = [0f64; 8];
         let (chunks, rest) = values.as_chunks::<8>();
         for chunk in chunks {
             for lane in 0..8 {
-                let x = chunk[lane].to_f64();
+                let x = chunk[lane].widen().to_f64();
                 lanes[lane] += x * x;
             }
         }
         let mut total = 0.0;
         for &x in rest {
-            total += x.to_f64() * x.to_f64();
+            total += x.widen().to_f64() * x.widen().to_f64();
         }
         for lane in lanes {
             total += lane;
         }
         total
     }
+}
+
+fn squares<S: Stored>(values: &[S]) -> f64 {
+    let partial: Vec<f64> = values.par_chunks(TASK).map(sum_of_squares).collect();
+    partial.iter().sum()
 }
 
 /// Numbers that one task of a parallel sum takes; fixed, so that the result does not depend on the threads.
@@ -108,20 +107,18 @@ impl<T: Real> Gradients<T> {
     }
 
     /// Adds to the gradient of one tensor.
-    pub(crate) fn add(&mut self, name: &str, gradient: Tensor) -> Result<()> {
-        let sum = match self.dense.remove(name) {
-            Some(before) => (before + gradient)?,
-            None => gradient,
-        };
-        self.dense.insert(name.to_owned(), sum);
-        Ok(())
+    pub(crate) fn add(&mut self, name: &str, gradient: Vec<T>) {
+        match self.dense.get_mut(name) {
+            Some(sum) => add_to(sum, &gradient),
+            None => drop(self.dense.insert(name.to_owned(), gradient)),
+        }
     }
 
     /// Adds what a backward pass has left for the parameters.
     pub(crate) fn collect(&mut self, parameters: &Parameters, store: &mut GradStore) -> Result<()> {
         for (name, var) in parameters.iter() {
             if let Some(gradient) = store.remove(var) {
-                self.add(name, gradient)?;
+                self.add(name, with_numbers::<T, _>(&gradient, <[T]>::to_vec)?);
             }
         }
         Ok(())
@@ -131,7 +128,7 @@ impl<T: Real> Gradients<T> {
     pub(crate) fn into_named(mut self) -> BTreeMap<String, Gradient<T>> {
         let mut named: BTreeMap<_, _> = std::mem::take(&mut self.dense)
             .into_iter()
-            .map(|(name, tensor)| (name, Gradient::Dense(tensor)))
+            .map(|(name, numbers)| (name, Gradient::Dense(numbers)))
             .collect();
         named.insert(TOKEN_EMBEDDING.to_owned(), Gradient::Rows(self.token_rows));
         named
@@ -139,17 +136,13 @@ impl<T: Real> Gradients<T> {
 }
 
 /// The Euclidean norm of each gradient, by name. Not finite where any number is not.
-pub(crate) fn norms<T: Real>(gradients: &BTreeMap<String, Gradient<T>>) -> Result<Vec<(&str, f64)>> {
-    gradients
-        .iter()
-        .map(|(name, gradient)| {
-            let squares = gradient.with_values(|values| {
-                let partial: Vec<f64> = values.par_chunks(TASK).map(sum_of_squares).collect();
-                partial.iter().sum::<f64>()
-            })?;
-            Ok((name.as_str(), squares.sqrt()))
-        })
-        .collect()
+pub(crate) fn norms<S: Stored<Real = S>>(gradients: &BTreeMap<String, Gradient<S>>) -> Vec<(&str, f64)> {
+    let norm = |gradient: &Gradient<S>| match gradient {
+        Gradient::Dense(numbers) => squares(numbers),
+        Gradient::Half(numbers) => squares(numbers),
+        Gradient::Rows(rows) => squares(&rows.values),
+    };
+    gradients.iter().map(|(name, gradient)| (name.as_str(), norm(gradient).sqrt())).collect()
 }
 
 #[cfg(test)]
@@ -172,12 +165,11 @@ mod tests {
     fn the_norm_is_that_of_all_numbers() {
         let mut gradients = Gradients::<f32>::new(&[1, 3], 2);
         gradients.token_rows().add(3, &[2.0, 0.0]);
-        let ones =
-            Tensor::ones((300, 300), candle_core::DType::F32, &candle_core::Device::Cpu).expect("ones");
-        gradients.add("a", ones.clone()).expect("added");
-        gradients.add("a", ones).expect("added");
+        let ones = vec![1.0; 300 * 300];
+        gradients.add("a", ones.clone());
+        gradients.add("a", ones);
         let named = gradients.into_named();
-        let norms = norms(&named).expect("norms");
+        let norms = norms(&named);
         assert_eq!(norms, [("a", 600.0), (TOKEN_EMBEDDING, 2.0)]);
     }
 }

@@ -18,8 +18,8 @@ mod positions;
 mod real;
 mod schedule;
 mod text;
+mod tower;
 mod trainer;
-mod transformer;
 mod vision;
 
 #[cfg(test)]

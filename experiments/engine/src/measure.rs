@@ -4,11 +4,18 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::Optimizer;
+use shoestring_planner::architecture::{
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+};
+use shoestring_planner::compute::training_flops;
+use shoestring_planner::recipe::{Optimizer, Precision};
+use shoestring_planner::units::Tokens;
 
 use crate::error::Result;
 use crate::input::StepInput;
+use crate::ops::level::Level;
+use crate::ops::multiply::{Depth, Epilogue, Left, Right, multiply};
+use crate::ops::stored::{Bf16, Stored};
 use crate::params::uniform;
 use crate::trainer::Trainer;
 
@@ -21,6 +28,101 @@ const AT_LEAST: usize = 3;
 /// Different batches, so that successive steps use different words.
 const BATCHES: usize = 4;
 
+/// A model and the size of its batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// A letter, or what it is from.
+    pub name: String,
+    /// The model.
+    pub architecture: Architecture,
+    /// Side of the images in pixels.
+    pub image_size_px: u32,
+    /// Tokens of a caption.
+    pub text_tokens: u32,
+    /// Pairs of a step.
+    pub batch: u32,
+}
+
+impl Shape {
+    /// The shapes that speed is stated for: `a`, a small model (width 384) pretraining on 64 px; `b`, a base
+    /// model (768 and 512) on 96 px; `c`, the same at 224 px and 32 words; and `tiny`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let (patch, image, text, image_size_px, text_tokens, batch) = match name {
+            "tiny" => (8, (128, 4), (128, 3), 32, 16, 128),
+            "a" => (16, (384, 12), (384, 12), 64, 8, 128),
+            "b" => (16, (768, 12), (512, 12), 96, 16, 64),
+            "c" => (16, (768, 12), (512, 12), 224, 32, 16),
+            _ => return None,
+        };
+        let architecture = Architecture {
+            name: name.to_owned(),
+            embed_dim: text.0,
+            vision_cfg: VisionConfig {
+                image_size: 224,
+                layers: image.1,
+                width: image.0,
+                head_width: 64,
+                patch_size: patch,
+                mlp_ratio: 4.0,
+                pool_type: ImagePool::Avg,
+                no_ln_pre: true,
+                pos_embed_type: ImagePositions::SinCos2d,
+            },
+            text_cfg: TextConfig {
+                context_length: 32,
+                vocab_size: 49_408,
+                width: text.0,
+                heads: text.0 / 64,
+                layers: text.1,
+                mlp_ratio: 4.0,
+                pool_type: TextPool::Argmax,
+                no_causal_mask: false,
+            },
+        };
+        Some(Self { name: name.to_owned(), architecture, image_size_px, text_tokens, batch })
+    }
+
+    /// Model FLOPs of a training step: three times those of a forward pass.
+    #[must_use]
+    pub fn step_flops(&self) -> f64 {
+        let image_tokens = self.architecture.vision_cfg.tokens_at(self.image_size_px);
+        training_flops(&self.architecture, image_tokens, Tokens(self.text_tokens)).0 * f64::from(self.batch)
+    }
+}
+
+/// How fast a shape trains.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// Precision of the products' operands.
+    pub precision: Precision,
+    /// The kernels' instructions.
+    pub kernels: &'static str,
+    /// Threads.
+    pub threads: usize,
+    /// Timed steps.
+    pub steps: usize,
+    /// Samples per second of wall-clock time, and per second of processor time: where other programs run, only
+    /// the second says something.
+    pub samples_per_second: f64,
+    /// Absent where the system does not tell the processor time.
+    pub samples_per_cpu_second: Option<f64>,
+    /// Model FLOPs per second.
+    pub flops_per_second: f64,
+    /// FLOPs per second of products alone, of a size that stays in the caches, measured between the steps.
+    pub peak_flops_per_second: f64,
+    /// The largest amount of memory that the process has had, in bytes; absent where the system does not tell.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl Measurement {
+    /// Achieved FLOPs over those of products alone.
+    #[must_use]
+    pub fn share_of_peak(&self) -> f64 {
+        self.flops_per_second / self.peak_flops_per_second
+    }
+}
+
 /// Samples per second of real training steps on random data: at least three steps after two untimed ones, for
 /// at least `seconds`. Every patch is kept.
 pub fn step_rate(
@@ -30,26 +132,129 @@ pub fn step_rate(
     batch: u32,
     seconds: f64,
 ) -> Result<f64> {
-    let mut trainer = Trainer::new(architecture, &Optimizer::default(), 0)?;
+    let name = architecture.name.clone();
+    let shape = Shape { name, architecture: architecture.clone(), image_size_px, text_tokens, batch };
+    Ok(measure_step(&shape, &StepOptions::default(), seconds, &mut |_| {})?.samples_per_second)
+}
+
+/// How steps are taken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepOptions {
+    /// Precision of the products' operands; absent: the processor's default.
+    pub precision: Option<Precision>,
+    /// Samples whose activations are held at a time; absent: all.
+    pub microbatch: Option<usize>,
+    /// Whether activations are computed again rather than kept.
+    pub recompute: bool,
+}
+
+/// Times training steps as [`step_rate`] does. `progress` is called with the share of the time that has passed.
+pub fn measure_step(
+    shape: &Shape,
+    options: &StepOptions,
+    seconds: f64,
+    progress: &mut dyn FnMut(f64),
+) -> Result<Measurement> {
+    let settings = Optimizer { precision: options.precision, ..Optimizer::default() };
+    let mut trainer = Trainer::new(&shape.architecture, &settings, 0)?;
+    trainer.set_recompute(options.recompute);
+    if let Some(samples) = options.microbatch {
+        trainer.set_microbatch(samples);
+    }
+    let precision = trainer.clip().precision();
+    let size = (shape.image_size_px as usize, shape.text_tokens as usize, shape.batch as usize);
     let data: Vec<RandomPairs> = (0..BATCHES as u64)
-        .map(|seed| {
-            RandomPairs::new(architecture, image_size_px as usize, text_tokens as usize, batch as usize, seed)
-        })
+        .map(|seed| RandomPairs::new(&shape.architecture, size.0, size.1, size.2, seed))
         .collect();
     for pairs in data.iter().cycle().take(WARM_UP) {
         trainer.step(&pairs.input(), 1e-4)?;
     }
     let wanted = Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let start = Instant::now();
     let mut steps = 0;
+    let (mut elapsed, mut cpu_seconds) = (Duration::ZERO, Some(0.0));
+    let mut peaks = Vec::new();
     for pairs in data.iter().cycle() {
+        let (start, cpu_start) = (Instant::now(), cpu_time_seconds());
         trainer.step(&pairs.input(), 1e-4)?;
+        elapsed += start.elapsed();
+        cpu_seconds = cpu_seconds.zip(cpu_start.zip(cpu_time_seconds())).map(|(sum, (a, b))| sum + b - a);
         steps += 1;
-        if steps >= AT_LEAST && start.elapsed() >= wanted {
+        // About a twentieth of the time, spread over it.
+        if elapsed.as_secs_f64() >= peaks.len() as f64 * wanted.as_secs_f64() / 10.0 {
+            peaks.push(product_rate(precision, Duration::from_millis(5)));
+        }
+        progress(elapsed.as_secs_f64() / wanted.as_secs_f64().max(1e-9));
+        if steps >= AT_LEAST && elapsed >= wanted {
             break;
         }
     }
-    Ok((steps * batch as usize) as f64 / start.elapsed().as_secs_f64())
+    let samples = (steps * size.2) as f64;
+    peaks.sort_by(f64::total_cmp);
+    Ok(Measurement {
+        precision,
+        kernels: Level::current().name(),
+        threads: rayon::current_num_threads(),
+        steps,
+        samples_per_second: samples / elapsed.as_secs_f64(),
+        samples_per_cpu_second: cpu_seconds.filter(|&cpu| cpu > 0.0).map(|cpu| samples / cpu),
+        flops_per_second: shape.step_flops() * steps as f64 / elapsed.as_secs_f64(),
+        peak_flops_per_second: peaks[peaks.len() / 2],
+        peak_memory_bytes: peak_memory_bytes(),
+    })
+}
+
+/// FLOPs per second of products in all threads at once, each with operands that stay in its caches.
+fn product_rate(precision: Precision, at_least: Duration) -> f64 {
+    match precision {
+        Precision::Bf16 => product_rate_of::<Bf16>(at_least),
+        Precision::F32 => product_rate_of::<f32>(at_least),
+    }
+}
+
+fn product_rate_of<S: Stored<Real = f32>>(at_least: Duration) -> f64 {
+    let (rows, columns, depth) = (96, 256, 512);
+    let left = vec![S::narrow(0.5); rows * depth];
+    let right = vec![S::narrow(0.25); columns * depth];
+    let whole = Depth::whole::<S>(depth);
+    let start = Instant::now();
+    let counts = rayon::broadcast(|_| {
+        let mut count = 0usize;
+        while start.elapsed() < at_least {
+            let (left, right) =
+                (Left::rows(&left, rows, depth, depth), Right::packed(&right, columns, whole));
+            let mut last = Discard(0.0);
+            multiply(Level::current(), left, 0..rows, right, &mut last);
+            std::hint::black_box(last.0);
+            count += 1;
+        }
+        count
+    });
+    (counts.iter().sum::<usize>() * 2 * rows * columns * depth) as f64 / start.elapsed().as_secs_f64()
+}
+
+struct Discard(f32);
+
+impl Epilogue<f32> for Discard {
+    #[inline(always)]
+    fn row(&mut self, _: usize, _: usize, values: &[f32]) {
+        self.0 = values[0];
+    }
+}
+
+/// Seconds that the process has had of all cores, user and system together.
+fn cpu_time_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program, in brackets, may hold spaces. Linux counts in hundredths of a second.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks / 100.0)
+}
+
+/// The largest resident size that the process has had.
+fn peak_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 /// Random pixels and random words.

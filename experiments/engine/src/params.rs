@@ -195,11 +195,6 @@ impl Weights<'_> {
         let var = self.parameters.get(name)?;
         Ok(if self.recorded { var.as_tensor().clone() } else { var.as_detached_tensor() })
     }
-
-    /// The tensor `prefix.name`.
-    pub(crate) fn at(self, prefix: &str, name: &str) -> Result<Tensor> {
-        self.get(&format!("{prefix}.{name}"))
-    }
 }
 
 /// FNV-1a, 64 bits: names the stream of a tensor. Part of what a seed means, so it must not change.

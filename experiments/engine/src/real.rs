@@ -7,11 +7,15 @@ use std::marker::PhantomData;
 use candle_core::{CpuStorage, InplaceOp1, Layout, Tensor, Var, WithDType};
 
 /// `f32` or `f64`.
-pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum {
+pub(crate) trait Real: WithDType + Default + std::ops::Neg<Output = Self> + std::iter::Sum {
     /// Bytes of one number in a file.
     const BYTES: usize;
+    const ZERO: Self;
+    const ONE: Self;
 
     fn square_root(self) -> Self;
+    /// self * factor + addend, rounded once.
+    fn fused(self, factor: Self, addend: Self) -> Self;
     /// e^x, written so that loops over it become vector instructions. NaN stays NaN.
     fn exponential(self) -> Self;
     /// The error function, written so that loops over it become vector instructions. NaN stays NaN.
@@ -24,10 +28,17 @@ pub(crate) trait Real: WithDType + std::ops::Neg<Output = Self> + std::iter::Sum
 
 impl Real for f32 {
     const BYTES: usize = 4;
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
 
     #[inline(always)]
     fn square_root(self) -> Self {
         self.sqrt()
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, addend: Self) -> Self {
+        self.mul_add(factor, addend)
     }
 
     /// Range reduction x = n ln 2 + r and Cephes' polynomial for e^r (`expf.c`), within 2 units in the last place.
@@ -96,10 +107,17 @@ impl Real for f32 {
 
 impl Real for f64 {
     const BYTES: usize = 8;
+    const ZERO: Self = 0.0;
+    const ONE: Self = 1.0;
 
     #[inline(always)]
     fn square_root(self) -> Self {
         self.sqrt()
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, addend: Self) -> Self {
+        self.mul_add(factor, addend)
     }
 
     #[inline(always)]

@@ -1,15 +1,15 @@
 //! The text tower.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use shoestring_planner::architecture::{Architecture, TextPool};
 
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::input::Texts;
-use crate::ops::{Sequences, add_to, layer_norm};
+use crate::ops::{add_to, layer_norm};
 use crate::params::{Parameters, TOKEN_EMBEDDING, Weights};
 use crate::real::{Real, with_numbers};
-use crate::transformer::Tower;
+use crate::tower::Tower;
 
 /// Token embeddings plus positions, (batch * tokens, width), outside the graph: the table has far more rows
 /// than a batch has tokens, and candle's gradient of it would be as large as the table.
@@ -30,40 +30,51 @@ pub(crate) fn embed<T: Real>(parameters: &Parameters, texts: &Texts<'_>) -> Resu
     Ok(Tensor::from_vec(x, (texts.token_ids.len(), width), &Device::Cpu)?)
 }
 
-/// Adds the gradients of the token embedding and the positions, given that of [`embed`]'s result.
+/// Adds the gradients of the token embedding and the positions, given that of [`embed`]'s result, (batch *
+/// tokens, width).
 pub(crate) fn embed_backward<T: Real>(
     parameters: &Parameters,
     texts: &Texts<'_>,
-    gradient: &Tensor,
+    dx: &[T],
     gradients: &mut Gradients<T>,
 ) -> Result<()> {
-    let (_, width) = gradient.dims2()?;
+    let width = dx.len() / texts.token_ids.len();
     let positions = parameters.get("positional_embedding")?;
     let mut d_positions = vec![T::zero(); positions.elem_count()];
     let rows = gradients.token_rows();
-    with_numbers::<T, _>(gradient, |dx| {
-        for sample in dx.chunks_exact(texts.text_tokens * width) {
-            add_to(&mut d_positions[..texts.text_tokens * width], sample);
-        }
-        for (&id, dx) in texts.token_ids.iter().zip(dx.chunks_exact(width)) {
-            rows.add(id, dx);
-        }
-    })?;
-    gradients.add("positional_embedding", Tensor::from_vec(d_positions, positions.shape(), &Device::Cpu)?)
+    for sample in dx.chunks_exact(texts.text_tokens * width) {
+        add_to(&mut d_positions[..texts.text_tokens * width], sample);
+    }
+    for (&id, dx) in texts.token_ids.iter().zip(dx.chunks_exact(width)) {
+        rows.add(id, dx);
+    }
+    gradients.add("positional_embedding", d_positions);
+    Ok(())
 }
 
-/// Features of embedded texts, not normalised: (batch, `embed_dim`).
+/// The shape of the text tower.
+pub(crate) fn tower(architecture: &Architecture) -> Tower {
+    let text = &architecture.text_cfg;
+    let width = text.width as usize;
+    Tower {
+        prefix: "transformer",
+        layers: text.layers as usize,
+        heads: text.heads as usize,
+        causal: !text.no_causal_mask,
+        width,
+        hidden: text.mlp_width() as usize,
+    }
+}
+
+/// Features, not normalised, from what the tower made of the texts: (batch * tokens, width) to (batch,
+/// `embed_dim`).
 pub(crate) fn text_features(
     architecture: &Architecture,
     weights: Weights<'_>,
-    embedded: Tensor,
+    x: &Tensor,
     texts: &Texts<'_>,
 ) -> Result<Tensor> {
     let text = &architecture.text_cfg;
-    let sequences = Sequences { samples: texts.batch, tokens: texts.text_tokens };
-    let tower =
-        Tower { prefix: "transformer", layers: text.layers, heads: text.heads, causal: !text.no_causal_mask };
-    let x = tower.forward(weights, embedded, sequences)?;
     let rows = Tensor::from_vec(pooled_rows(texts, text.pool_type), texts.batch, &Device::Cpu)?;
     // The norm works token by token, so it may come after the choice of the one token that counts.
     let pooled = x.index_select(&rows, 0)?;
@@ -87,14 +98,6 @@ fn pooled_rows(texts: &Texts<'_>, pool: TextPool) -> Vec<u32> {
         .enumerate()
         .map(|(sample, ids)| (sample * tokens + place(ids)) as u32)
         .collect()
-}
-
-/// Runs [`embed`] in the number type of the parameters.
-pub(crate) fn embed_as(parameters: &Parameters, texts: &Texts<'_>) -> Result<Tensor> {
-    match parameters.dtype() {
-        DType::F64 => embed::<f64>(parameters, texts),
-        _ => embed::<f32>(parameters, texts),
-    }
 }
 
 #[cfg(test)]

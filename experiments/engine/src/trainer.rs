@@ -1,17 +1,17 @@
 //! One optimiser step after the other.
 
-use candle_core::Tensor;
 use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::Optimizer;
+use shoestring_planner::recipe::{Optimizer, Precision};
 
 use crate::checkpoint;
 use crate::clip::Clip;
 use crate::error::{EngineError, Result};
 use crate::gradients::norms;
 use crate::input::{Images, StepInput, Texts};
+use crate::ops::stored::Bf16;
 use crate::optimizer::AdamW;
 use crate::params::LOGIT_SCALE;
-use crate::real::{change_numbers, with_numbers};
+use crate::real::change_numbers;
 
 /// Steps in a row that may be skipped because a number was not finite; the next such step is an error.
 pub const SKIPS_IN_A_ROW: u32 = 10;
@@ -52,7 +52,10 @@ pub struct Trainer {
 impl Trainer {
     /// A model with the initial values of `seed`, and an optimiser without steps.
     pub fn new(architecture: &Architecture, settings: &Optimizer, seed: u64) -> Result<Self> {
-        let clip = Clip::new(architecture, settings.logit_scale_init, seed)?;
+        let mut clip = Clip::new(architecture, settings.logit_scale_init, seed)?;
+        if let Some(precision) = settings.precision {
+            clip.set_precision(precision);
+        }
         let optimizer = AdamW::new(settings, clip.parameters());
         Ok(Self {
             clip,
@@ -67,6 +70,12 @@ impl Trainer {
     /// gradient stays that of the whole batch, but its last bits depend on this number.
     pub fn set_microbatch(&mut self, samples: usize) {
         self.microbatch = samples.max(1);
+    }
+
+    /// Whether backward computes each block's activations again instead of keeping them: a third more
+    /// arithmetic, and memory for one block's activations and every block's input. The numbers stay the same.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.clip.set_recompute(recompute);
     }
 
     /// The model.
@@ -95,11 +104,14 @@ impl Trainer {
         if !(learning_rate.is_finite() && learning_rate >= 0.0) {
             return Err(EngineError::LearningRate(learning_rate));
         }
-        let outcome = self.clip.loss_and_gradients::<f32>(input, self.microbatch)?;
+        let outcome = match self.clip.precision() {
+            Precision::Bf16 => self.clip.loss_and_gradients::<Bf16>(input, self.microbatch)?,
+            Precision::F32 => self.clip.loss_and_gradients::<f32>(input, self.microbatch)?,
+        };
         let Some(gradients) = outcome.gradients else {
             return self.skip(outcome.loss, f64::NAN, "loss".to_owned());
         };
-        let norms = norms(&gradients)?;
+        let norms = norms(&gradients);
         let grad_norm = norms.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
         if let Some((tensor, _)) = norms.iter().find(|(_, norm)| !norm.is_finite()) {
             return self.skip(outcome.loss, grad_norm, (*tensor).to_owned());
@@ -109,13 +121,14 @@ impl Trainer {
             _ => 1.0,
         };
         let check_movement = self.movement_unchecked && learning_rate >= MOVES_AT;
-        let before = if check_movement { Some(self.copies()?) } else { None };
-        self.optimizer.step(self.clip.parameters(), &gradients, learning_rate, factor)?;
+        let unmoved =
+            self.optimizer.step(self.clip.parameters(), &gradients, learning_rate, factor, check_movement)?;
+        self.clip.give_back(gradients);
         self.optimizer.skipped_in_a_row = 0;
-        if let Some(before) = before {
-            self.check_movement(&before, learning_rate)?;
-            self.movement_unchecked = false;
+        if let Some(tensor) = unmoved {
+            return Err(EngineError::DidNotMove { tensor, step: self.optimizer.steps(), learning_rate });
         }
+        self.movement_unchecked &= !check_movement;
         let limit = self.settings.logit_scale_max as f32;
         let log_scale = self.clip.parameters().get(LOGIT_SCALE)?;
         change_numbers::<f32, _>(log_scale, |numbers| numbers[0] = numbers[0].clamp(0.0, limit.max(0.0)))?;
@@ -135,23 +148,6 @@ impl Trainer {
         self.optimizer.skipped_in_a_row += 1;
         let logit_scale = self.clip.logit_scale()?;
         Ok(StepReport { loss, grad_norm, logit_scale, skipped: true, non_finite: Some(tensor) })
-    }
-
-    fn copies(&self) -> Result<Vec<Tensor>> {
-        self.clip.parameters().iter().map(|(_, var)| Ok(var.as_detached_tensor().copy()?)).collect()
-    }
-
-    /// Fails on the first tensor of which no number changed.
-    fn check_movement(&self, before: &[Tensor], learning_rate: f64) -> Result<()> {
-        for ((name, var), before) in self.clip.parameters().iter().zip(before) {
-            let same =
-                with_numbers::<f32, _>(var, |now| with_numbers::<f32, _>(before, |before| now == before))??;
-            if same {
-                let (tensor, step) = (name.to_owned(), self.optimizer.steps());
-                return Err(EngineError::DidNotMove { tensor, step, learning_rate });
-            }
-        }
-        Ok(())
     }
 
     /// Embeddings of length 1, (batch, `embed_dim`).

@@ -11,10 +11,11 @@ use crate::input::Images;
 use crate::ops::{Positions, Sequences, first_token_and_patches, layer_norm, linear, mean_of_patches};
 use crate::params::Weights;
 use crate::positions::position_table;
-use crate::transformer::Tower;
+use crate::tower::Tower;
 
-/// Features of the images, not normalised: (batch, `embed_dim`). Only kept patches are embedded.
-pub(crate) fn image_features(
+/// What the tower's blocks start from: patches embedded, with their positions, after the class token:
+/// (batch * tokens, width). Only kept patches are embedded.
+pub(crate) fn image_tokens(
     architecture: &Architecture,
     weights: Weights<'_>,
     dtype: DType,
@@ -33,19 +34,40 @@ pub(crate) fn image_features(
     };
     let class = weights.get("visual.class_embedding")?;
     let x = first_token_and_patches(&embedded, &class, positions, images.batch)?;
-
-    let x = if vision.no_ln_pre {
+    Ok(if vision.no_ln_pre {
         x
     } else {
         layer_norm(&x, &weights.get("visual.ln_pre.weight")?, &weights.get("visual.ln_pre.bias")?)?
-    };
-    let sequences = Sequences { samples: images.batch, tokens: kept + 1 };
-    let tower =
-        Tower { prefix: "visual.transformer", layers: vision.layers, heads: vision.heads(), causal: false };
-    let x = tower.forward(weights, x, sequences)?;
-    let pooled = match vision.pool_type {
-        ImagePool::Tok => x.reshape((images.batch, sequences.tokens, width))?.narrow(1, 0, 1)?.squeeze(1)?,
-        ImagePool::Avg => mean_of_patches(&x, sequences)?,
+    })
+}
+
+/// The shape of the image tower.
+pub(crate) fn tower(architecture: &Architecture) -> Tower {
+    let vision = &architecture.vision_cfg;
+    let width = vision.width as usize;
+    Tower {
+        prefix: "visual.transformer",
+        layers: vision.layers as usize,
+        heads: vision.heads() as usize,
+        causal: false,
+        width,
+        hidden: vision.mlp_width() as usize,
+    }
+}
+
+/// Features, not normalised, from what the tower made of the images: (batch * tokens, width) to (batch,
+/// `embed_dim`).
+pub(crate) fn image_features(
+    architecture: &Architecture,
+    weights: Weights<'_>,
+    x: &Tensor,
+    batch: usize,
+) -> Result<Tensor> {
+    let (rows, width) = x.dims2()?;
+    let sequences = Sequences { samples: batch, tokens: rows / batch };
+    let pooled = match architecture.vision_cfg.pool_type {
+        ImagePool::Tok => x.reshape((batch, sequences.tokens, width))?.narrow(1, 0, 1)?.squeeze(1)?,
+        ImagePool::Avg => mean_of_patches(x, sequences)?,
     };
     let (weight, bias) = (weights.get("visual.ln_post.weight")?, weights.get("visual.ln_post.bias")?);
     Ok(layer_norm(&pooled, &weight, &bias)?.matmul(&weights.get("visual.proj")?)?)

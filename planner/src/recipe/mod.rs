@@ -101,6 +101,20 @@ pub struct Optimizer {
     pub logit_scale_init: f64,
     /// The log-scale is clamped to [0, this], ln 100.
     pub logit_scale_max: f64,
+    /// Precision of the operands of matrix products; absent: bf16 where the processor multiplies bf16 numbers,
+    /// `f32` elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
+}
+
+/// What numbers are rounded to before they are multiplied with each other; sums are `f32`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// bfloat16: the range of `f32`, 8 bits of precision.
+    Bf16,
+    /// Not at all.
+    F32,
 }
 
 impl Default for Optimizer {
@@ -114,6 +128,7 @@ impl Default for Optimizer {
             clip_norm: Some(1.0),
             logit_scale_init: (1.0f64 / 0.07).ln(),
             logit_scale_max: 100f64.ln(),
+            precision: None,
         }
     }
 }

@@ -6,18 +6,21 @@
 //!
 //! Activations are matrices: one row a token, the samples' tokens one after the other.
 
-mod attention;
-mod gelu;
 mod layer_norm;
+pub(crate) mod level;
 mod linear;
+pub(crate) mod multiply;
+#[cfg(test)]
+mod multiply_tests;
+pub(crate) mod pack;
 mod pool;
 pub(crate) mod product;
 pub(crate) mod simd;
+pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tile;
 
-pub(crate) use self::attention::attention;
-pub(crate) use self::gelu::gelu;
 pub(crate) use self::layer_norm::layer_norm;
 pub(crate) use self::linear::linear;
 pub(crate) use self::pool::{Positions, first_token_and_patches, mean_of_patches};

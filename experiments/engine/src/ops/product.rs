@@ -46,7 +46,8 @@ pub(crate) struct Target<'a, T> {
 /// Threads of one product.
 #[derive(Clone, Copy)]
 pub(crate) enum Threads {
-    /// The calling thread alone: for small products inside a parallel loop.
+    /// The calling thread alone.
+    #[cfg(test)]
     One,
     /// Those of the current rayon pool.
     Pool,
@@ -71,6 +72,7 @@ pub(crate) fn product<T: Real>(
     }
     assert!((rows - 1) * target.row_stride + columns <= target.data.len() && columns <= target.row_stride);
     let parallelism = match threads {
+        #[cfg(test)]
         Threads::One => Parallelism::None,
         Threads::Pool => match rayon::current_num_threads() {
             1 => Parallelism::None,

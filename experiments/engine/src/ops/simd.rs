@@ -10,23 +10,23 @@ const LANES: usize = 16;
 
 /// Defines a function whose body is compiled for AVX-512, for AVX2 and for the baseline, and chooses at run time.
 macro_rules! widest {
-    ($(#[$meta:meta])* pub(crate) fn $name:ident<$t:ident: Real>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$meta:meta])* pub(crate) fn $name:ident<$t:ident: $bound:ident>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
-        pub(crate) fn $name<$t: Real>($($arg: $ty),*) $(-> $out)? {
+        pub(crate) fn $name<$t: $bound>($($arg: $ty),*) $(-> $out)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn body<$t: Real>($($arg: $ty),*) $(-> $out)? $body
+            fn body<$t: $bound>($($arg: $ty),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx512<$t: Real>($($arg: $ty),*) $(-> $out)? {
+                fn avx512<$t: $bound>($($arg: $ty),*) $(-> $out)? {
                     body($($arg),*)
                 }
                 #[target_feature(enable = "avx2")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx2<$t: Real>($($arg: $ty),*) $(-> $out)? {
+                fn avx2<$t: $bound>($($arg: $ty),*) $(-> $out)? {
                     body($($arg),*)
                 }
                 if is_x86_feature_detected!("avx512f")

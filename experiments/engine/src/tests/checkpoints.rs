@@ -1,7 +1,7 @@
 //! Saving, loading, and going on as if nothing had happened.
 
 use safetensors::SafeTensors;
-use shoestring_planner::recipe::Optimizer;
+use shoestring_planner::recipe::{Optimizer, Precision};
 
 use super::{Pairs, variants};
 use crate::error::EngineError;
@@ -123,7 +123,9 @@ fn smallest() -> Trainer {
     (vision.width, vision.head_width, vision.layers, vision.mlp_ratio) = (4, 2, 1, 1.0);
     let text = &mut architecture.text_cfg;
     (text.width, text.heads, text.layers, text.mlp_ratio) = (4, 2, 1, 1.0);
-    Trainer::new(&architecture, &Optimizer::default(), 6).expect("a trainer")
+    // As version 1 computed them, whatever this processor does by default.
+    let settings = Optimizer { precision: Some(Precision::F32), ..Optimizer::default() };
+    Trainer::new(&architecture, &settings, 6).expect("a trainer")
 }
 
 /// Files that version 1 wrote stay readable, and mean what they meant.

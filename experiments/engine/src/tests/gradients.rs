@@ -7,7 +7,7 @@ use crate::clip::Clip;
 use crate::gradients::Gradient;
 use crate::input::StepInput;
 use crate::params::TOKEN_EMBEDDING;
-use crate::real::{change_numbers, with_numbers};
+use crate::real::change_numbers;
 
 /// Every tensor's gradient, dense.
 fn dense(clip: &Clip, input: &StepInput<'_>, microbatch: usize) -> (f64, BTreeMap<String, Vec<f64>>) {
@@ -16,7 +16,8 @@ fn dense(clip: &Clip, input: &StepInput<'_>, microbatch: usize) -> (f64, BTreeMa
     for (name, gradient) in outcome.gradients.expect("gradients") {
         let var = clip.parameters().get(&name).expect("a tensor of the model");
         let numbers = match gradient {
-            Gradient::Dense(tensor) => with_numbers::<f64, _>(&tensor, <[f64]>::to_vec).expect("numbers"),
+            Gradient::Dense(numbers) => numbers,
+            Gradient::Half(_) => panic!("{name}: a rounded gradient in double precision"),
             Gradient::Rows(rows) => {
                 let width = var.dims()[1];
                 let mut numbers = vec![0.0; var.elem_count()];

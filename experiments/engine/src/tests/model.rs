@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use shoestring_planner::architecture::{Architecture, ImagePool, TextPool};
+use shoestring_planner::recipe::Precision;
 
 use super::{Pairs, double, variants};
 use crate::clip::Clip;
@@ -150,11 +151,14 @@ fn features_are_those_of_the_plain_model() {
         assert_near(&clip.encode_images(&input.images()).expect("features"), &unit_rows(&images));
         let texts = plain.texts(&input.texts()).expect("features");
         assert_near(&clip.encode_texts(&input.texts()).expect("features"), &unit_rows(&texts));
-        // Single precision says the same, to its own precision.
-        let single = Clip::new(architecture, 2.5, 11).expect("a model");
-        let found = single.encode_images(&input.images()).expect("features");
-        for (found, expected) in found.iter().zip(unit_rows(&images)) {
-            assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+        // Single precision and bf16 say the same, each to its own precision.
+        for (precision, bound) in [(Precision::F32, 1e-5), (Precision::Bf16, 1e-2)] {
+            let mut single = Clip::new(architecture, 2.5, 11).expect("a model");
+            single.set_precision(precision);
+            let found = single.encode_images(&input.images()).expect("features");
+            for (found, expected) in found.iter().zip(unit_rows(&images)) {
+                assert!((found - expected).abs() < bound, "{precision:?}: {found} is not {expected}");
+            }
         }
     }
 }

@@ -1,0 +1,287 @@
+//! The innermost loops of products: one tile of the result, kept in registers over the whole depth.
+//!
+//! A tile is at most [`ROWS`] x [`COLUMNS`]. For AVX-512: 12 rows of two registers are 24 accumulators; with
+//! the two registers of the right operand and one broadcast number of the left that is 27 of 32. A step of
+//! the loop does 24 multiply-adds with 14 loads, so it runs at the rate of the multiply-adds (one a cycle: 64
+//! FLOPs a cycle and core in bf16, 32 in f32), from the second-level cache too.
+
+use super::level::Level;
+use super::stored::{Bf16, Stored};
+use crate::real::Real;
+
+/// Rows of a tile.
+pub(crate) const ROWS: usize = 12;
+/// Columns of a tile: two AVX-512 registers of `f32`.
+pub(crate) const COLUMNS: usize = 32;
+
+/// One tile of a result, row-major.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Tile<R>(pub(crate) [[R; COLUMNS]; ROWS]);
+
+/// Where the operands of a tile lie. The depth is cut into segments of `groups` groups of [`Stored::GROUP`]
+/// numbers, the last one of `last_groups`.
+#[derive(Clone, Copy)]
+pub(crate) struct Operands<S> {
+    pub(crate) a: *const S,
+    /// Numbers from a row of the left operand to the next.
+    pub(crate) a_row: usize,
+    /// Numbers from one group of a row to the next.
+    pub(crate) a_group: usize,
+    /// Numbers from one segment to the next.
+    pub(crate) a_segment: usize,
+    /// The right operand: groups of [`COLUMNS`] columns, one after the other.
+    pub(crate) b: *const S,
+    pub(crate) b_segment: usize,
+    pub(crate) segments: usize,
+    pub(crate) groups: usize,
+    pub(crate) last_groups: usize,
+}
+
+/// Computes `rows` (1 to [`ROWS`]) rows of a tile; with `narrow` only the first half of the columns.
+///
+/// # Safety
+/// The processor has the instructions of the kernel's level; the operands' pointers reach every number that
+/// their strides and counts name.
+pub(crate) type Kernel<S> = unsafe fn(usize, bool, &Operands<S>, &mut Tile<<S as Stored>::Real>);
+
+/// The kernel's definition, and the one for processors without a faster one.
+///
+/// # Safety
+/// As [`Kernel`].
+pub(crate) unsafe fn portable<S: Stored>(
+    rows: usize,
+    _: bool,
+    operands: &Operands<S>,
+    tile: &mut Tile<S::Real>,
+) {
+    let mut row = 0;
+    while row < rows {
+        // SAFETY: the caller's promise; `row` is below `rows`.
+        unsafe {
+            if row + 3 <= rows {
+                some_rows::<S, 3, false>(row, operands, tile);
+                row += 3;
+            } else {
+                some_rows::<S, 1, false>(row, operands, tile);
+                row += 1;
+            }
+        }
+    }
+}
+
+/// Rows `first..first + N` of a tile. `FUSED`: multiplied and added with one rounding.
+///
+/// # Safety
+/// As [`Kernel`], for these rows.
+#[inline(always)]
+unsafe fn some_rows<S: Stored, const N: usize, const FUSED: bool>(
+    first: usize,
+    o: &Operands<S>,
+    tile: &mut Tile<S::Real>,
+) {
+    let mut sums = [[S::Real::ZERO; COLUMNS]; N];
+    for segment in 0..o.segments {
+        let groups = if segment + 1 == o.segments { o.last_groups } else { o.groups };
+        for group in 0..groups {
+            for part in 0..S::GROUP {
+                // SAFETY: within the operands, as the caller promises.
+                unsafe {
+                    let b = o.b.add(segment * o.b_segment + group * COLUMNS * S::GROUP + part);
+                    for (n, sums) in sums.iter_mut().enumerate() {
+                        let a = o.a.add(segment * o.a_segment + (first + n) * o.a_row + group * o.a_group);
+                        let x = (*a.add(part)).widen();
+                        for (column, sum) in sums.iter_mut().enumerate() {
+                            let y = (*b.add(column * S::GROUP)).widen();
+                            *sum = if FUSED { x.fused(y, *sum) } else { *sum + x * y };
+                        }
+                    }
+                }
+            }
+        }
+    }
+    tile.0[first..first + N].copy_from_slice(&sums);
+}
+
+/// The best kernel for bf16 that a level has.
+pub(crate) fn kernel_bf16(level: Level) -> Kernel<Bf16> {
+    #[cfg(target_arch = "x86_64")]
+    match level {
+        Level::Avx512Bf16 => return x86::bf16,
+        Level::Avx512 | Level::Avx2 => return x86::avx2::<Bf16>,
+        Level::Portable => {}
+    }
+    let _ = level;
+    portable::<Bf16>
+}
+
+/// The best kernel for `f32` that a level has.
+pub(crate) fn kernel_f32(level: Level) -> Kernel<f32> {
+    #[cfg(target_arch = "x86_64")]
+    match level {
+        Level::Avx512Bf16 | Level::Avx512 => return x86::single,
+        Level::Avx2 => return x86::avx2::<f32>,
+        Level::Portable => {}
+    }
+    let _ = level;
+    portable::<f32>
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    };
+
+    use super::{Bf16, COLUMNS, Operands, Stored, Tile, some_rows};
+
+    /// # Safety
+    /// As [`super::Kernel`]; AVX2 and FMA.
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn avx2<S: Stored>(
+        rows: usize,
+        _: bool,
+        operands: &Operands<S>,
+        tile: &mut Tile<S::Real>,
+    ) {
+        let mut row = 0;
+        while row < rows {
+            // SAFETY: the caller's promise; `row` is below `rows`.
+            unsafe {
+                if row + 3 <= rows {
+                    some_rows::<S, 3, true>(row, operands, tile);
+                    row += 3;
+                } else {
+                    some_rows::<S, 1, true>(row, operands, tile);
+                    row += 1;
+                }
+            }
+        }
+    }
+
+    /// One function for each number of rows and of registers a row.
+    macro_rules! by_size {
+        ($name:ident, $type:ty, $feature:literal, $of_size:ident) => {
+            /// # Safety
+            /// As [`super::Kernel`]; the processor has the features named below.
+            #[target_feature(enable = $feature)]
+            pub(super) unsafe fn $name(rows: usize, narrow: bool, o: &Operands<$type>, tile: &mut Tile<f32>) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match (rows, narrow) {
+                        (1, false) => $of_size::<1, 2>(o, tile),
+                        (2, false) => $of_size::<2, 2>(o, tile),
+                        (3, false) => $of_size::<3, 2>(o, tile),
+                        (4, false) => $of_size::<4, 2>(o, tile),
+                        (5, false) => $of_size::<5, 2>(o, tile),
+                        (6, false) => $of_size::<6, 2>(o, tile),
+                        (7, false) => $of_size::<7, 2>(o, tile),
+                        (8, false) => $of_size::<8, 2>(o, tile),
+                        (9, false) => $of_size::<9, 2>(o, tile),
+                        (10, false) => $of_size::<10, 2>(o, tile),
+                        (11, false) => $of_size::<11, 2>(o, tile),
+                        (_, false) => $of_size::<12, 2>(o, tile),
+                        (1, true) => $of_size::<1, 1>(o, tile),
+                        (2, true) => $of_size::<2, 1>(o, tile),
+                        (3, true) => $of_size::<3, 1>(o, tile),
+                        (4, true) => $of_size::<4, 1>(o, tile),
+                        (5, true) => $of_size::<5, 1>(o, tile),
+                        (6, true) => $of_size::<6, 1>(o, tile),
+                        (7, true) => $of_size::<7, 1>(o, tile),
+                        (8, true) => $of_size::<8, 1>(o, tile),
+                        (9, true) => $of_size::<9, 1>(o, tile),
+                        (10, true) => $of_size::<10, 1>(o, tile),
+                        (11, true) => $of_size::<11, 1>(o, tile),
+                        (_, true) => $of_size::<12, 1>(o, tile),
+                    }
+                }
+            }
+        };
+    }
+
+    by_size!(bf16, Bf16, "avx512f,avx512bf16", bf16_of);
+    by_size!(single, f32, "avx512f", single_of);
+
+    /// # Safety
+    /// As [`super::Kernel`].
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn bf16_of<const R: usize, const V: usize>(o: &Operands<Bf16>, tile: &mut Tile<f32>) {
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        // SAFETY: every address lies within the operands, as the caller promises; a group is four bytes; the
+        // registers' types differ in name only.
+        unsafe {
+            for segment in 0..o.segments {
+                let groups = if segment + 1 == o.segments { o.last_groups } else { o.groups };
+                let mut a = o.a.add(segment * o.a_segment);
+                let mut b = o.b.add(segment * o.b_segment);
+                for _ in 0..groups {
+                    let mut right = [_mm512_loadu_si512(b.cast()); V];
+                    for (v, right) in right.iter_mut().enumerate() {
+                        *right = _mm512_loadu_si512(b.add(32 * v).cast());
+                    }
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let pair = a.add(r * o.a_row).cast::<i32>().read_unaligned();
+                        let left = as_pairs(_mm512_set1_epi32(pair));
+                        for (sum, &right) in sums.iter_mut().zip(&right) {
+                            *sum = _mm512_dpbf16_ps(*sum, left, as_pairs(right));
+                        }
+                    }
+                    a = a.add(o.a_group);
+                    b = b.add(2 * COLUMNS);
+                }
+            }
+            store(&sums, tile);
+        }
+    }
+
+    /// # Safety
+    /// As [`super::Kernel`].
+    #[target_feature(enable = "avx512f")]
+    unsafe fn single_of<const R: usize, const V: usize>(o: &Operands<f32>, tile: &mut Tile<f32>) {
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        // SAFETY: every address lies within the operands, as the caller promises.
+        unsafe {
+            for segment in 0..o.segments {
+                let groups = if segment + 1 == o.segments { o.last_groups } else { o.groups };
+                let mut a = o.a.add(segment * o.a_segment);
+                let mut b = o.b.add(segment * o.b_segment);
+                for _ in 0..groups {
+                    let mut right = [_mm512_setzero_ps(); V];
+                    for (v, right) in right.iter_mut().enumerate() {
+                        *right = _mm512_loadu_ps(b.add(16 * v));
+                    }
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let left = _mm512_set1_ps(*a.add(r * o.a_row));
+                        for (sum, &right) in sums.iter_mut().zip(&right) {
+                            *sum = _mm512_fmadd_ps(left, right, *sum);
+                        }
+                    }
+                    a = a.add(o.a_group);
+                    b = b.add(COLUMNS);
+                }
+            }
+            store(&sums, tile);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn as_pairs(register: __m512i) -> __m512bh {
+        // SAFETY: both are 64 bytes of any content.
+        unsafe { std::mem::transmute(register) }
+    }
+
+    /// # Safety
+    /// `R` is at most 12, `V` at most 2.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn store<const R: usize, const V: usize>(sums: &[[__m512; V]; R], tile: &mut Tile<f32>) {
+        for (row, sums) in tile.0.iter_mut().zip(sums) {
+            for (v, &sum) in sums.iter().enumerate() {
+                // SAFETY: a row has room for two registers.
+                unsafe { _mm512_storeu_ps(row.as_mut_ptr().add(16 * v), sum) };
+            }
+        }
+    }
+}
