@@ -37,9 +37,12 @@ fn the_papers_situation_gives_the_papers_recipe() {
 #[test]
 fn the_recipe_is_the_same_by_out_and_by_format_and_reads_back() {
     let sandbox = Sandbox::new();
-    let shown = sandbox.ok(&["plan", "--budget", "10000", "--format", "toml"]);
+    // `run` cannot shorten captions by syntax.
+    let asked = ["plan", "--budget", "10000", "--text-reduction", "truncate"];
+    let with = |more: &[&'static str]| [&asked[..], more].concat();
+    let shown = sandbox.ok(&with(&["--format", "toml"]));
     assert!(shown.stdout.starts_with("# "), "a recipe begins with what it costs");
-    sandbox.ok(&["plan", "--budget", "10000", "--out", "recipe.toml"]);
+    sandbox.ok(&with(&["--out", "recipe.toml"]));
     let written = fs::read_to_string(sandbox.path("recipe.toml")).expect("recipe");
     let recipe = |text: &str| {
         text.lines()
@@ -48,13 +51,11 @@ fn the_recipe_is_the_same_by_out_and_by_format_and_reads_back() {
             .collect::<Vec<_>>()
     };
     assert_eq!(recipe(&shown.stdout), recipe(&written));
+    // CLIPA's towers have a vocabulary that this program does not tokenise with: `run` says so by field and value.
     let run = sandbox.run(&["run", "recipe.toml"]);
     assert_eq!(run.code, 2, "{}", run.snapshot());
-    assert!(
-        run.stderr.contains("stage.text_reduction") && run.stderr.contains("hint:"),
-        "{}",
-        run.snapshot()
-    );
+    let named = ["stage.text_reduction", "vocab_size = 32000"].iter().any(|field| run.stderr.contains(field));
+    assert!(named && run.stderr.contains("hint:"), "{}", run.snapshot());
 }
 
 #[test]

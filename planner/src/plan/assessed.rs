@@ -11,6 +11,9 @@ use crate::units::{Usd, grouped};
 
 const COLUMNS: usize = 100;
 
+/// A number of an assessment, whose difference is shown.
+type Number<'a> = &'a dyn Fn(&Assessment) -> Option<f64>;
+
 /// Cost, time, memory and accuracy of recipes, one column each.
 #[must_use]
 pub fn assessments_text(found: &[Assessment]) -> String {
@@ -22,9 +25,7 @@ pub fn assessments_text(found: &[Assessment]) -> String {
         [heads[0].clone(), heads[2].clone(), vec!["b - a"]].concat()
     };
     let mut table = Table::new(&head);
-    let mut row = |what: &str,
-                   value: &dyn Fn(&Assessment) -> String,
-                   number: Option<&dyn Fn(&Assessment) -> Option<f64>>| {
+    let mut row = |what: &str, value: &dyn Fn(&Assessment) -> String, number: Option<Number<'_>>| {
         let mut cells = vec![what.to_owned()];
         cells.extend(found.iter().map(value));
         if found.len() == 2 {

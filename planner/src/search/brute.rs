@@ -33,8 +33,13 @@ fn error_at(space: &Space<'_>, shape: &Shape, machine: &super::Machine, samples:
     let mut least: Option<f64> = None;
     loop {
         let stages = shape.stages_with(samples, batch)?;
+        let fits = stages.iter().all(|stage| {
+            let (image, text) = (stage.image_tokens(shape.architecture), stage.text_tokens);
+            let (accelerator, devices) = (machine.offer.accelerator, machine.devices());
+            largest_microbatch(shape.architecture, image, text, accelerator, devices, stage.batch).is_ok()
+        });
         let error = space.error(shape.architecture, &stages);
-        if least.is_none_or(|least| error < least) {
+        if fits && least.is_none_or(|least| error < least) {
             least = Some(error);
         }
         batch /= 2;
@@ -42,13 +47,7 @@ fn error_at(space: &Space<'_>, shape: &Shape, machine: &super::Machine, samples:
             break;
         }
     }
-    let fits = shape.stages(samples)?.iter().all(|stage| {
-        let image = stage.image_tokens(shape.architecture);
-        let (accelerator, devices) = (machine.offer.accelerator, machine.devices());
-        largest_microbatch(shape.architecture, image, stage.text_tokens, accelerator, devices, stage.batch)
-            .is_ok()
-    });
-    least.filter(|_| fits)
+    least
 }
 
 fn slowly(space: &Space<'_>, budget: Usd) -> Option<Best> {

@@ -46,11 +46,11 @@ impl Space<'_> {
         let available = self.available(budget).dollars();
         let confidence = self.request.confidence;
         let (stages, evaluation, cost, bound) = if let Some(Samples(pinned)) = self.request.samples {
-            let stages = self.stages(shape, pinned)?;
+            let stages = self.fitted_stages(shape, pinned, rough.machine, rough.nodes)?;
             let (evaluation, cost) = self.bill(shape.architecture, &stages, &machine);
             (stages, evaluation, cost, Bound::Samples)
         } else {
-            self.solve(shape, &machine, rough.samples, available)?
+            self.solve(shape, &machine, rough, available)?
         };
         let too_dear = cost.at_confidence(confidence).dollars() > available * (1.0 + 1e-9);
         let too_late = self
@@ -67,7 +67,7 @@ impl Space<'_> {
         let shape = &self.shapes[rough.shape];
         let machine = self.machine(rough.machine, rough.nodes);
         let samples = self.request.samples.map_or(FEWEST_USEFUL_SAMPLES, |samples| samples.0);
-        let stages = self.stages(shape, samples)?;
+        let stages = self.fitted_stages(shape, samples, rough.machine, rough.nodes)?;
         let bill = self.bill(shape.architecture, &stages, &machine);
         self.candidate(shape.architecture, stages, machine, bill, Bound::Samples)
     }
@@ -76,7 +76,7 @@ impl Space<'_> {
     pub(super) fn exactly_with(&self, rough: &Rough, samples: u64) -> Option<Candidate> {
         let shape = &self.shapes[rough.shape];
         let machine = self.machine(rough.machine, rough.nodes);
-        let stages = self.stages(shape, samples)?;
+        let stages = self.fitted_stages(shape, samples, rough.machine, rough.nodes)?;
         let bill = self.bill(shape.architecture, &stages, &machine);
         let hours = bill.1.hours_at_confidence(self.request.confidence);
         let late = self.deadline.is_some_and(|deadline| hours.0 > deadline.0);
@@ -90,7 +90,7 @@ impl Space<'_> {
         &self,
         shape: &Shape,
         machine: &Machine,
-        guess: u64,
+        rough: &Rough,
         available: f64,
     ) -> Option<(Vec<Stage>, Evaluation, Cost, Bound)> {
         let confidence = self.request.confidence;
@@ -106,7 +106,7 @@ impl Space<'_> {
             let (evaluation, cost) = self.bill(shape.architecture, &stages, machine);
             Some((samples, stages, evaluation, cost))
         };
-        let mut samples = round_down(guess.max(FEWEST_USEFUL_SAMPLES)).max(FEWEST_USEFUL_SAMPLES);
+        let mut samples = round_down(rough.samples.max(FEWEST_USEFUL_SAMPLES)).max(FEWEST_USEFUL_SAMPLES);
         for _ in 0..6 {
             let (_, _, _, cost) = bill(samples)?;
             let growing =
@@ -146,7 +146,8 @@ impl Space<'_> {
         let (money, time) = left(&found.3);
         let bound = if time < money { Bound::Deadline } else { Bound::Budget };
         let (samples, _, evaluation, cost) = found;
-        Some((self.stages(shape, samples)?, evaluation, cost, bound))
+        let stages = self.fitted_stages(shape, samples, rough.machine, rough.nodes)?;
+        Some((stages, evaluation, cost, bound))
     }
 
     /// The bill, with as many evaluations as keep it reasonable.

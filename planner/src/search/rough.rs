@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::schedule::FEWEST_USEFUL_SAMPLES;
+use super::schedule::{FEWEST_USEFUL_SAMPLES, SMALLEST_SEARCHED_BATCH};
 use super::shape::{Shape, Work};
 use super::space::Space;
 use crate::memory::largest_microbatch;
@@ -300,12 +300,32 @@ impl Space<'_> {
         })
     }
 
+    /// The stages of a shape in the batch that the law expects most of, or, where that does not fit into memory, in the
+    /// largest smaller one that does. `None` where none fits or the menu does not apply.
+    pub(super) fn fitted_stages(
+        &self,
+        shape: &Shape,
+        samples: u64,
+        machine: usize,
+        nodes: u32,
+    ) -> Option<Vec<Stage>> {
+        let mut stages = self.stages(shape, samples)?;
+        while !self.fits(shape, &stages, machine, nodes) {
+            let batch = stages.first()?.batch / 2;
+            if batch < SMALLEST_SEARCHED_BATCH || self.request.fixed.batch().is_some() {
+                return None;
+            }
+            stages = shape.stages_with(samples, batch)?;
+            self.request.fixed.apply(&mut stages);
+        }
+        Some(stages)
+    }
+
     /// Whether a rough candidate can be made and fits into memory; then its error is filled in.
     fn completed(&self, rough: Rough) -> Option<Rough> {
         let shape = &self.shapes[rough.shape];
-        let stages = self.stages(shape, rough.samples)?;
-        self.fits(shape, &stages, rough.machine, rough.nodes)
-            .then(|| Rough { error: self.error(shape.architecture, &stages), ..rough })
+        let stages = self.fitted_stages(shape, rough.samples, rough.machine, rough.nodes)?;
+        Some(Rough { error: self.error(shape.architecture, &stages), ..rough })
     }
 
     /// A shape on every machine, and on several of it while that brings more or the step does not fit into fewer.
@@ -320,9 +340,8 @@ impl Space<'_> {
                     && before.feasible
                 {
                     let shape = &self.shapes[index];
-                    let fit = shape
-                        .stages(before.samples)
-                        .is_none_or(|stages| self.fits(shape, &stages, before.machine, before.nodes));
+                    let fit = shape.stages(before.samples).is_none()
+                        || self.fitted_stages(shape, before.samples, before.machine, before.nodes).is_some();
                     // More machines only cost more once time no longer binds and the step fits.
                     if fit {
                         break;

@@ -51,7 +51,9 @@ impl Space<'_> {
         for &(index, samples, _) in near {
             for rough in self.rough_at(index, samples, Usd::from_dollars(least)).into_iter().take(4) {
                 let Some(candidate) = self.exactly_with(&rough, samples) else { continue };
-                if best.as_ref().is_none_or(|(_, best)| cost(&candidate) < cost(best)) {
+                // Where memory allows only a smaller batch, the samples may no longer be enough.
+                let reaches = candidate.prediction.error_percent <= wanted + 1e-9;
+                if reaches && best.as_ref().is_none_or(|(_, best)| cost(&candidate) < cost(best)) {
                     best = Some((index, candidate));
                 }
             }
