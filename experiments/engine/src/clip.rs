@@ -303,6 +303,20 @@ impl Clip {
         Ok(Outcome { loss: contrast.loss, gradients: Some(named) })
     }
 
+    /// The loss of a batch, and its gradient by every number of every tensor: for comparison with other programs.
+    pub fn gradients(&self, input: &StepInput<'_>) -> Result<(f64, BTreeMap<String, Vec<f32>>)> {
+        let outcome = match self.precision() {
+            Precision::Bf16 => self.loss_and_gradients::<Bf16>(input, usize::MAX)?,
+            Precision::F32 => self.loss_and_gradients::<f32>(input, usize::MAX)?,
+        };
+        let mut dense = BTreeMap::new();
+        for (name, gradient) in outcome.gradients.into_iter().flatten() {
+            let shape = self.parameters.get(&name)?.dims();
+            dense.insert(name, gradient.into_dense(shape));
+        }
+        Ok((outcome.loss, dense))
+    }
+
     fn forget_buffers_of_another_shape<S: Stored>(&self, shape: [usize; 4]) {
         let mut last = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != shape {

@@ -59,6 +59,23 @@ pub(crate) enum Gradient<T> {
     Rows(Rows<T>),
 }
 
+impl Gradient<f32> {
+    /// Every number of a tensor of this shape.
+    pub(crate) fn into_dense(self, shape: &[usize]) -> Vec<f32> {
+        match self {
+            Self::Dense(numbers) => numbers,
+            Self::Half(numbers) => numbers.into_iter().map(Stored::widen).collect(),
+            Self::Rows(rows) => {
+                let mut numbers = vec![0.0; shape.iter().product()];
+                for (id, row) in rows.within(0, shape[0]) {
+                    numbers[id * rows.width..][..rows.width].copy_from_slice(row);
+                }
+                numbers
+            }
+        }
+    }
+}
+
 /// Gradients by name of tensor.
 #[derive(Debug)]
 pub(crate) struct Gradients<T> {

@@ -242,7 +242,8 @@ impl Epilogue<f32> for Discard {
 }
 
 /// Seconds that the process has had of all cores, user and system together.
-fn cpu_time_seconds() -> Option<f64> {
+#[must_use]
+pub fn cpu_time_seconds() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The name of the program, in brackets, may hold spaces. Linux counts in hundredths of a second.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
@@ -251,14 +252,16 @@ fn cpu_time_seconds() -> Option<f64> {
 }
 
 /// The largest resident size that the process has had.
-fn peak_memory_bytes() -> Option<u64> {
+#[must_use]
+pub fn peak_memory_bytes() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Random pixels and random words.
-pub(crate) struct RandomPairs {
+/// Pairs of random pixels and random words.
+#[derive(Clone, Debug)]
+pub struct RandomPairs {
     batch: usize,
     image_size_px: usize,
     pixels: Vec<f32>,
@@ -269,7 +272,8 @@ pub(crate) struct RandomPairs {
 impl RandomPairs {
     /// Word k of the vocabulary comes with probability about 1 / k, as in written language, so that a step
     /// touches as many rows of the embedding as it would in earnest. The last token is the end marker.
-    pub(crate) fn new(
+    #[must_use]
+    pub fn new(
         architecture: &Architecture,
         image_size_px: usize,
         text_tokens: usize,
@@ -290,7 +294,9 @@ impl RandomPairs {
         Self { batch, image_size_px, pixels, text_tokens, token_ids }
     }
 
-    pub(crate) fn input(&self) -> StepInput<'_> {
+    /// The pairs, as a step takes them.
+    #[must_use]
+    pub fn input(&self) -> StepInput<'_> {
         StepInput {
             batch: self.batch,
             image_size_px: self.image_size_px,
