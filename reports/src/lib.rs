@@ -13,10 +13,11 @@ mod report;
 mod tables;
 mod words;
 
-pub use self::error::ReportError;
 pub use self::charts::{backtest_picture, drop_picture};
+pub use self::error::ReportError;
 pub use self::inputs::{
-    BackTestChart, BackTestGroup, DropChart, DropSeries, FrontierPoint, Inputs, Picture, PublishedPoint, SourceNote,
+    BackTestChart, BackTestGroup, DropChart, DropSeries, FrontierPoint, Inputs, Picture, PublishedPoint,
+    SourceNote,
 };
 pub use self::report::{Note, Report, ReportFile, ReportFiles};
 

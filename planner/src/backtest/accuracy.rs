@@ -74,9 +74,9 @@ pub const CLIPA_V2: &str = "CLIPA-v2";
 /// other papers that go back to the same pretraining.
 pub fn clipa_v2(runs: &[PublishedRun]) -> Result<Vec<ClipaV2Row>, FitError> {
     let of_paper = |run: &PublishedRun| run.paper.starts_with(CLIPA_V2);
-    let shared = |run: &PublishedRun| runs.iter().any(|other| of_paper(other) && same_pretraining(run, other));
-    let seen: Vec<PublishedRun> =
-        runs.iter().filter(|run| !of_paper(run) && !shared(run)).cloned().collect();
+    let shared =
+        |run: &PublishedRun| runs.iter().any(|other| of_paper(other) && same_pretraining(run, other));
+    let seen: Vec<PublishedRun> = runs.iter().filter(|run| !of_paper(run) && !shared(run)).cloned().collect();
     let law = fit::fit(&seen)?.law;
     Ok(runs
         .iter()

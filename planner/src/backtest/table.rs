@@ -151,7 +151,8 @@ fn csv_of(lines: &[Line]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let number = |value: f64| format!("{value:.4}");
     let all = lines.iter().map(|line| {
-        let edge = |of: fn((f64, f64)) -> f64| line.interval.map_or_else(String::new, |both| number(of(both)));
+        let edge =
+            |of: fn((f64, f64)) -> f64| line.interval.map_or_else(String::new, |both| number(of(both)));
         [
             line.test.to_owned(),
             line.id.clone(),

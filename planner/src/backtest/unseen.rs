@@ -4,9 +4,9 @@ use super::Score;
 use super::accuracy::Held;
 use crate::accelerator::{self, Accelerator};
 use crate::architecture::Architecture;
+use crate::law::Law;
 use crate::law::comparable::{self, Exclusion};
 use crate::law::fit::{self, FitError};
-use crate::law::Law;
 use crate::published::PublishedRun;
 use crate::spread::Spread;
 use crate::time::{Machine, Workload, stage_hours};
@@ -88,9 +88,10 @@ fn row(law: &Law, run: &PublishedRun) -> UnseenRow {
         exclusion: comparable::exclusion(run),
         extrapolated: law.extrapolation_of(run).into_iter().map(|outside| outside.message).collect(),
         hours: run.device_hours.zip(predicted),
-        cost: run.cost.zip(predicted.zip(run.usd_per_hour)).map(|(cost, (hours, price))| {
-            (cost, hours.map(|hours| price.per_hour_for(hours)))
-        }),
+        cost: run
+            .cost
+            .zip(predicted.zip(run.usd_per_hour))
+            .map(|(cost, (hours, price))| (cost, hours.map(|hours| price.per_hour_for(hours)))),
     }
 }
 
@@ -145,7 +146,8 @@ fn hardware(text: &str) -> Option<(u32, &'static Accelerator)> {
     let (count, rest) = text.split_once('x')?;
     let devices: u32 = count.trim().parse().ok().filter(|count| *count > 0)?;
     let words: Vec<&str> = rest.split([' ', ',', '(']).filter(|word| !word.is_empty()).collect();
-    let named = (1..=words.len().min(3)).rev().find_map(|used| accelerator::find(&words[..used].join(" ")).ok());
+    let named =
+        (1..=words.len().min(3)).rev().find_map(|used| accelerator::find(&words[..used].join(" ")).ok());
     Some((devices, named?))
 }
 

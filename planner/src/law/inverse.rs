@@ -157,8 +157,7 @@ pub(super) struct InverseLaw {
 impl InverseLaw {
     pub(super) fn fitted(runs: &[PublishedRun]) -> Result<Self, FitError> {
         let law = |ablation: Ablation| DropLaw::fitted(ablation.drops(runs), ablation.length_exponent());
-        let image =
-            |tuning| each(|index| law(Ablation::Image(IMAGE_REDUCTIONS[index].0, tuning)));
+        let image = |tuning| each(|index| law(Ablation::Image(IMAGE_REDUCTIONS[index].0, tuning)));
         Ok(Self {
             image_before: image(Tuning::Before)?,
             image_after: image(Tuning::After)?,
@@ -271,6 +270,37 @@ impl Ablation {
         match self {
             Self::TuningMask => "CLIPA-v2 (2306.15658)",
             _ => "CLIPA (2305.07017)",
+        }
+    }
+
+    /// Where in that paper.
+    #[must_use]
+    pub const fn place(self) -> &'static str {
+        match self {
+            Self::Image(..) => "table 11",
+            Self::Text(_) => "table 12",
+            Self::TuningMask => "figure 2",
+        }
+    }
+
+    /// Points of accuracy lost by the built-in law when `part` (0 to 1) of the sequence is kept.
+    #[must_use]
+    pub fn drop_points(self, image_parameters: f64, part: f64) -> f64 {
+        let law = &Law::built_in().inverse;
+        match self {
+            Self::Image(reduction, tuning) => law.image(reduction, tuning),
+            Self::Text(reduction) => law.text[reduction as usize],
+            Self::TuningMask => law.tuning_mask,
+        }
+        .points(image_parameters, part)
+    }
+
+    /// Shortest part of the sequence that was tried.
+    #[must_use]
+    pub const fn least_part(self) -> f64 {
+        match self {
+            Self::Text(_) => LEAST_TEXT_PART,
+            _ => LEAST_IMAGE_PART,
         }
     }
 

@@ -58,7 +58,9 @@ impl RunsError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Csv { .. } => "quote fields that contain commas; every line has as many as the header".into(),
+            Self::Csv { .. } => {
+                "quote fields that contain commas; every line has as many as the header".into()
+            }
             Self::Column { nearest, .. } if !nearest.is_empty() => {
                 format!("is it what the file calls `{}`? Columns go by their names", nearest.join("` or `"))
             }
@@ -155,7 +157,11 @@ impl Row<'_> {
     /// The field, which must not be empty.
     pub(super) fn needed(&self, column: &str) -> Result<String, RunsError> {
         self.some(column).ok_or_else(|| {
-            self.wrong(column, "is empty", &format!("every run needs `{column}`; remove the row if it is unknown"))
+            self.wrong(
+                column,
+                "is empty",
+                &format!("every run needs `{column}`; remove the row if it is unknown"),
+            )
         })
     }
 

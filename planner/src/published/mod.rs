@@ -113,8 +113,7 @@ pub fn runs() -> &'static [PublishedRun] {
 pub fn read_runs(file: &str, text: &str) -> Result<Vec<PublishedRun>, RunsError> {
     let table = Table::read(file, text)?;
     let read = if table.has("imagenet_zero_shot_top1") { reference::run } else { own::run };
-    let needed =
-        if table.has("imagenet_zero_shot_top1") { reference::NEEDED } else { own::NEEDED };
+    let needed = if table.has("imagenet_zero_shot_top1") { reference::NEEDED } else { own::NEEDED };
     table.need(needed)?;
     let mut seen = std::collections::HashMap::new();
     let mut out = Vec::new();

@@ -98,14 +98,18 @@ pub(super) fn text_reduction(row: &Row<'_>) -> Result<TextReduction, RunsError> 
         "random" => Ok(TextReduction::Random),
         "block" => Ok(TextReduction::Block),
         "syntax" => Ok(TextReduction::Syntax),
-        _ => Err(row.wrong("text_reduction", "is unknown", "one of truncate, random, block, syntax, or empty")),
+        _ => {
+            Err(row.wrong("text_reduction", "is unknown", "one of truncate, random, block, syntax, or empty"))
+        }
     }
 }
 
 /// A fraction of patches dropped.
 pub(super) fn mask_ratio(row: &Row<'_>, column: &str) -> Result<f64, RunsError> {
     match row.number(column, 0.0)? {
-        Some(ratio) if ratio >= 1.0 => Err(row.wrong(column, "is no fraction", "write 0.5 for half of the patches")),
+        Some(ratio) if ratio >= 1.0 => {
+            Err(row.wrong(column, "is no fraction", "write 0.5 for half of the patches"))
+        }
         ratio => Ok(ratio.unwrap_or(0.0)),
     }
 }

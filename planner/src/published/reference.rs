@@ -38,7 +38,8 @@ const MILLION: f64 = 1e6;
 pub(super) fn run(row: &Row<'_>) -> Result<PublishedRun, RunsError> {
     let dataset = row.needed("dataset")?;
     let stated = dataset::lookup(&dataset).and_then(|set| set.unique_samples);
-    let unique = row.number("dataset_size_M", f64::MIN_POSITIVE)?.map(|count| Samples((count * MILLION) as u64));
+    let unique =
+        row.number("dataset_size_M", f64::MIN_POSITIVE)?.map(|count| Samples((count * MILLION) as u64));
     let patch_size = patch(row)?;
     let (device_hours, basis) = hours(row)?;
     let (price, cost) = money(row, device_hours)?;
@@ -53,7 +54,9 @@ pub(super) fn run(row: &Row<'_>) -> Result<PublishedRun, RunsError> {
         patch_size,
         // LAION-400M is written as 400 M here and there; the set itself knows better.
         unique_samples: match (unique, stated) {
-            (Some(unique), Some(stated)) if (unique.0 as f64 / stated.0 as f64 - 1.0).abs() < 0.02 => Some(stated),
+            (Some(unique), Some(stated)) if (unique.0 as f64 / stated.0 as f64 - 1.0).abs() < 0.02 => {
+                Some(stated)
+            }
             (unique, stated) => unique.or(stated),
         },
         dataset,
