@@ -64,19 +64,8 @@ impl BackTest {
             "\nImageNet zero-shot accuracy, in points, with the run left out ({how})\n\
              or its whole paper.\n\
              MAE: mean absolute error; bias: predicted - reported; within: reported lies in the 80 % interval.\n\n\
-             {:<44} {:>5}   {:<19}   {}\n{:<44} {:>5}   {:>5} {:>6} {:>6}   {:>5} {:>6} {:>6}",
-            "",
-            "",
-            "run left out",
-            "paper left out",
-            "paper",
-            "runs",
-            "MAE",
-            "bias",
-            "within",
-            "MAE",
-            "bias",
-            "within"
+             {:<44} {:>5}   {:<19}   paper left out\n{:<44} {:>5}   {:>5} {:>6} {:>6}   {:>5} {:>6} {:>6}",
+            "", "", "run left out", "paper", "runs", "MAE", "bias", "within", "MAE", "bias", "within"
         );
         let line = |out: &mut String, name: &str, rows: &[&crate::law::fit::Residual]| {
             let one = accuracy::score(rows.iter().map(|row| left_out(row)));
