@@ -19,6 +19,8 @@ fn every_verb_has_help_and_completions_are_made_for_every_shell() {
         &["prices", "import", "--help"],
         &["prices", "diff", "--help"],
         &["law", "--help"],
+        &["law", "fit", "--help"],
+        &["backtest", "--help"],
         &["demo", "--help"],
     ] {
         let said = sandbox.ok(verb);

@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod backtest;
 mod bad_input;
 mod faults;
 mod help;

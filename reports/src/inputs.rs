@@ -77,6 +77,8 @@ pub struct DropChart {
     pub caption: String,
     /// What is on the logarithmic x axis, with its unit.
     pub length: String,
+    /// What the marks are, for the legend.
+    pub published: String,
     /// One for each encoder size, at most six.
     pub series: Vec<DropSeries>,
 }

@@ -108,18 +108,11 @@ fn chart(ablation: Ablation, sizes: &[&Architecture]) -> Result<DropChart, Failu
         .iter()
         .map(|architecture| {
             let (full, size) = (full_of(architecture), compute::parameters(architecture).image as f64);
-            let drop = |tokens: Tokens| match ablation {
-                Ablation::Text(reduction) => inverse::text_drop_points(size, tokens, full, reduction),
-                Ablation::Image(reduction, _) => inverse::drop_points(size, tokens, full, reduction),
-                Ablation::TuningMask => 0.0,
-            };
-            let shortest = match ablation {
-                Ablation::Text(_) => (full.0 / 8).max(1),
-                _ => (full.0 / 16).max(1),
-            };
             DropSeries {
-                label: format!("{}, {:.0} M", architecture.name, size / 1e6),
-                curve: (shortest..=full.0).map(|tokens| (f64::from(tokens), drop(Tokens(tokens)))).collect(),
+                label: format!("{}, {:.0} M in its image tower", architecture.name, size / 1e6),
+                curve: parts(ablation)
+                    .map(|part| (part * f64::from(full.0), ablation.drop_points(size, part)))
+                    .collect(),
                 published: published
                     .iter()
                     .filter(|point| (point.image_parameters / size - 1.0).abs() < 0.1)
@@ -131,8 +124,15 @@ fn chart(ablation: Ablation, sizes: &[&Architecture]) -> Result<DropChart, Failu
     let caption = "Points of ImageNet zero-shot accuracy lost against pretraining at full length, after a short \
                    fine-tuning at full length. Lines are the law, dashed beyond the published sizes; marks are \
                    CLIPA's published points (arXiv 2305.07017).";
+    let published = format!("marks: published (CLIPA, {})", ablation.place());
     let id = ablation.name();
-    Ok(DropChart { id, title, caption: caption.to_owned(), length: length.to_owned(), series })
+    Ok(DropChart { id, title, caption: caption.to_owned(), length: length.to_owned(), published, series })
+}
+
+/// Parts of the sequence from the shortest that was tried to the whole, evenly on a logarithmic axis.
+fn parts(ablation: Ablation) -> impl Iterator<Item = f64> {
+    const STEPS: i32 = 80;
+    (0..=STEPS).map(move |step| ablation.least_part().powf(1.0 - f64::from(step) / f64::from(STEPS)))
 }
 
 /// Tokens of the whole sequence in CLIPA's tables: 224 px in patches of 16, and captions of 32.

@@ -119,6 +119,10 @@ impl BackTest {
                 "leave_one_out_is_exact": self.exact,
                 "in_sample_mae_points": self.fitted.in_sample_error(),
                 "leave_one_out": points(accuracy::score(judged().map(left_out))),
+                "leave_one_out_only_run_of_data":
+                    points(accuracy::score(judged().filter(|row| row.only_run_of_data).map(left_out))),
+                "leave_one_out_data_known":
+                    points(accuracy::score(judged().filter(|row| !row.only_run_of_data).map(left_out))),
                 "leave_paper_out": points(accuracy::score(judged().map(paper_left_out))),
                 "papers": papers,
             },

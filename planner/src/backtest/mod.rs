@@ -16,6 +16,7 @@ use self::hours::HoursRow;
 pub use self::json::comparable_object;
 pub use self::table::{COLUMNS, Line};
 pub use self::text::comparable_words;
+use crate::law::comparable;
 use crate::law::fit::{self, FitError, FittedLaw};
 use crate::law::inverse::{Ablation, AblationPoint};
 use crate::published::PublishedRun;
@@ -37,14 +38,15 @@ pub struct BackTest {
 
 impl BackTest {
     /// Runs them all. `exact`: leave-one-out by fitting anew for every judged run, which takes about a minute,
-    /// instead of to first order (a row with leverage h moves its own prediction by h times its residual).
+    /// instead of to first order for most (a row with leverage h moves its own prediction by h times its residual).
     /// `progress` hears (done, of) now and then, from any thread.
     pub fn run(
         runs: &[PublishedRun],
         exact: bool,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self, FitError> {
-        let judged = runs.iter().filter(|run| crate::law::comparable::judged(run)).count() as u64;
+        let counts = |run: &&PublishedRun| comparable::exclusion(run).is_none() && comparable::judged(run);
+        let judged = runs.iter().filter(counts).count() as u64;
         let all = if exact { 3 + judged } else { 3 };
         progress(0, all);
         let mut fitted = fit::fit(runs)?;

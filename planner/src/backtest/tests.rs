@@ -1,44 +1,121 @@
-//! The back-test's own figures.
+//! The back-test's own figures, and that it has not seen what it predicts.
+
+use std::sync::LazyLock;
+
 use super::*;
 use crate::law::fit::mean_absolute;
-use crate::law::inverse::Ablation;
 use crate::published;
 
+static RESULT: LazyLock<BackTest> =
+    LazyLock::new(|| BackTest::run(published::runs(), false, &|_, _| {}).expect("runs"));
+
 #[test]
-fn tmp_print() {
-    for row in hours::hours() {
-        println!(
-            "{:45} {:10.0} {:8.0} {:8.0} {:8.0} {:6.1}% {} arch {:8.0} paper {:8.0}",
-            row.id,
-            row.reported.0,
-            row.predicted.p10.0,
-            row.predicted.p50.0,
-            row.predicted.p90.0,
-            row.error_percent(),
-            row.hit(),
-            row.architecture_left_out.0,
-            row.paper_left_out.0
-        );
+fn accuracy_of_left_out_runs_is_as_good_as_it_is_said_to_be() {
+    let judged = || RESULT.fitted.judged();
+    let one = accuracy::score(judged().map(accuracy::left_out));
+    let paper = accuracy::score(judged().map(accuracy::paper_left_out));
+    assert!(one.rows > 400 && one.mae < 0.65 && one.bias.abs() < 0.1, "{one:?}");
+    assert!(paper.mae < 1.61 && paper.bias.abs() < 0.3, "{paper:?}");
+    assert!((0.75..=0.88).contains(&one.coverage), "{one:?}");
+    assert!((0.75..=0.88).contains(&paper.coverage), "{paper:?}");
+    let counted: usize = accuracy::by_paper(&RESULT.fitted).iter().map(|(_, rows)| rows.len()).sum();
+    assert_eq!(counted, one.rows);
+}
+
+#[test]
+fn clipa_v2_is_predicted_without_any_of_it() {
+    let six = accuracy::score(RESULT.clipa_v2.iter().filter(|row| row.in_table_4).map(|row| row.held));
+    assert_eq!(six.rows, 6);
+    assert!(six.mae < 0.8 && six.coverage > 0.8, "{six:?}");
+    // Other figures in the held-out rows change nothing of what is said of them.
+    let mut altered = published::runs().to_vec();
+    for run in altered.iter_mut().filter(|run| run.paper.starts_with(accuracy::CLIPA_V2)) {
+        run.accuracy_percent -= 10.0;
     }
-    let all = hours::hours();
-    for paper in ["CLIPA-v2", "CLIPA (", "LAION"] {
-        let rows: Vec<_> = all.iter().filter(|row| row.paper.starts_with(paper)).collect();
-        println!(
-            "{paper} {:?} arch {:?} paper {:?}",
-            hours::score(rows.iter().copied()),
-            hours::score_without(rows.iter().copied(), |row| row.architecture_left_out),
-            hours::score_without(rows.iter().copied(), |row| row.paper_left_out)
-        );
+    for (row, again) in RESULT.clipa_v2.iter().zip(accuracy::clipa_v2(&altered).expect("fits")) {
+        assert_eq!((&row.id, row.held.predicted), (&again.id, again.held.predicted));
+        assert_eq!(row.held.half_width, again.held.half_width);
     }
-    for ablation in Ablation::all() {
-        let points = ablation.back_test(published::runs()).expect("fits");
-        println!(
-            "{:30} {} in {:.3} loo {:.3} size {:.3}",
-            ablation.name(),
-            points.len(),
-            mean_absolute(points.iter().map(|p| p.fitted - p.reported)),
-            mean_absolute(points.iter().map(|p| p.left_out - p.reported)),
-            mean_absolute(points.iter().map(|p| p.size_left_out - p.reported))
-        );
+}
+
+#[test]
+fn hours_are_predicted_without_the_run() {
+    let of = |paper: &str| -> Vec<&HoursRow> {
+        RESULT.hours.iter().filter(|row| row.paper.starts_with(paper)).collect()
+    };
+    let clipa = of("CLIPA-v2");
+    let score = hours::score(clipa.iter().copied());
+    assert_eq!(score.rows, 9, "every cost row");
+    assert!(score.mae <= 4.0 && score.bias.abs() < 2.0, "{score:?}");
+    let costs: Vec<f64> = clipa.iter().filter_map(|row| row.cost_error_percent()).collect();
+    assert_eq!(costs.len(), 9);
+    // One published cost is not hours x price.
+    assert!(mean_absolute(costs) <= 4.5);
+    let laion = hours::score(of("LAION"));
+    assert_eq!(laion.rows, 23);
+    assert!((0.75..=0.88).contains(&laion.coverage), "{laion:?}");
+    for row in &RESULT.hours {
+        assert!(row.predicted.p10.0 < row.predicted.p50.0 && row.predicted.p50.0 < row.predicted.p90.0);
+        let run = published::find(&row.id);
+        assert!(row.basis.is_some() == run.is_some(), "{}", row.id);
+        if let Some(hours) = run.and_then(|run| run.device_hours) {
+            assert!(
+                (row.reported.0 / hours.0 - 1.0).abs() < 1e-9,
+                "{}: {} of {}",
+                row.id,
+                row.reported,
+                hours
+            );
+        }
     }
+}
+
+#[test]
+fn the_inverse_law_meets_the_tables() {
+    let errors = |name: &str| {
+        let (_, points) =
+            RESULT.inverse.iter().find(|(ablation, _)| ablation.name() == name).expect("an ablation");
+        let error = |of: fn(&AblationPoint) -> f64| {
+            mean_absolute(points.iter().map(|point| of(point) - point.reported))
+        };
+        (error(|point| point.fitted), error(|point| point.left_out))
+    };
+    for (name, in_sample, left_out) in [
+        ("image_resize_after_tuning", 0.15, 0.25),
+        ("text_syntax", 0.36, 0.5),
+        ("text_truncate", 0.2, 0.3),
+        ("text_block", 0.24, 0.4),
+        ("text_random", 0.2, 0.3),
+    ] {
+        let (seen, unseen) = errors(name);
+        assert!(seen <= in_sample && unseen <= left_out && seen < unseen, "{name}: {seen} {unseen}");
+    }
+    assert_eq!(RESULT.inverse.len(), 13);
+}
+
+#[test]
+fn the_table_has_every_prediction_and_text_and_object_agree_with_it() {
+    let csv = RESULT.csv();
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    assert_eq!(reader.headers().expect("a header"), &COLUMNS[..]);
+    let lines = RESULT.lines();
+    assert_eq!(reader.records().count(), lines.len());
+    let object = RESULT.object();
+    assert_eq!(object["schema"], "shoestring.backtest");
+    assert_eq!(object["predictions"].as_array().map(Vec::len), Some(lines.len()));
+    let counted =
+        |test: &str| lines.iter().filter(|line| line.test == test && line.counted).collect::<Vec<_>>();
+    let error = mean_absolute(counted("leave_one_out").iter().map(|line| line.predicted - line.reported));
+    let said = object["accuracy"]["leave_one_out"]["mae_points"].as_f64().expect("a number");
+    assert!((error - said).abs() < 1e-9);
+    let text = RESULT.text(true);
+    assert!(text.contains("clipav2-H14-dc-70-224") && text.contains(&format!("{said:.2}")), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 110), "{:?}", text.lines().map(str::len).max());
+}
+
+#[test]
+fn scores_count_errors_with_their_sign() {
+    let score = Score::of([(1.0, true), (-3.0, false)]);
+    assert_eq!(score, Score { rows: 2, mae: 2.0, bias: -1.0, coverage: 0.5 });
+    assert_eq!(Score::of([]), Score::default());
 }

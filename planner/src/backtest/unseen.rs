@@ -179,7 +179,7 @@ mod tests {
         let mut renamed = run.clone();
         renamed.id = "somebody-else's-name".to_owned();
         let unseen = unseen(&[renamed], published::runs()).expect("fits");
-        assert_eq!(unseen.left_out_of_the_fit, [run.id.clone()]);
+        assert_eq!(unseen.left_out_of_the_fit, std::slice::from_ref(&run.id));
         let held = unseen.rows[0].held.expect("predicted");
         assert!(held.error().abs() < 1.0, "{held:?}");
         let (reported, predicted) = unseen.rows[0].hours.expect("8x A100");

@@ -76,10 +76,13 @@ pub struct Residual {
     pub observed: f64,
     /// Predicted accuracy in percent by the law that has seen the run.
     pub fitted: f64,
-    /// Predicted accuracy in percent by a law that has not seen the run (first-order leave-one-out).
+    /// Predicted accuracy in percent by a law that has not seen the run: to first order, or fitted anew where the fit
+    /// leans on the run.
     pub left_out: f64,
     /// Half the 80 % interval of that prediction.
     pub left_out_half_width: f64,
+    /// Whether no other comparable run used the data set: without the run nothing is known of its quality.
+    pub only_run_of_data: bool,
     /// Distance to the nearest other run, see [`super::Evidence`].
     pub left_out_distance: f64,
     /// Predicted accuracy in percent by a law that has seen nothing of the run's paper.
@@ -136,10 +139,9 @@ impl FittedLaw {
         let exact: Vec<f64> = judged
             .par_iter()
             .map(|&index| {
-                let id = rows[index].run.id.as_str();
-                let all = predictions_without(&rows, theta.clone(), |run| run.id == id)?;
+                let predicted = prediction_without(&rows, theta.clone(), index)?;
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, judged.len() as u64);
-                Ok(all[index])
+                Ok(predicted)
             })
             .collect::<Result<_, FitError>>()?;
         for (index, predicted) in judged.into_iter().zip(exact) {
@@ -329,6 +331,23 @@ fn predictions_without(
     Ok(rows.iter().map(|row| predicted(&c, &row.subject)).collect())
 }
 
+/// What a law fitted without row `index` says of it.
+fn prediction_without(rows: &[Observation<'_>], start: Vec<f64>, index: usize) -> Result<f64, FitError> {
+    let mut held_out = vec![false; rows.len()];
+    held_out[index] = true;
+    // One row moves the optimum little: a few steps from there arrive to a hundredth of a point.
+    let solution = solver::solve(&Rows { rows, held_out: &held_out }, start, FEW_STEPS)
+        .ok_or(FitError::NotConverged { rows: rows.len() - 1 })?;
+    let c = Coefficients::new(&solution.theta);
+    Ok(predicted(&c, &rows[index].subject))
+}
+
+/// Steps of a fit that only lacks one row.
+const FEW_STEPS: usize = 3;
+
+/// Above this leverage the first order is no longer good enough.
+const MOST_LEVERAGE: f64 = 0.4;
+
 /// Fits the law on `runs`: the most probable parameters under their priors and a robust loss, the intervals from
 /// what it misses when a run or its whole paper is left out, and the inverse scaling law from the ablations
 /// among them. The same runs give the same law, bit for bit.
@@ -338,20 +357,25 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
     let c = Coefficients::new(&solution.theta);
     let surroundings = Surroundings::new(runs);
 
-    // Leave-one-out to first order: a row with leverage h moves its own prediction by h times its residual.
+    // Leave-one-out to first order: a row with leverage h moves its own prediction by h times its residual. A row
+    // that much depends on, such as the only run on a data set, is left out by fitting anew.
     let moved = Moved::around(&solution.theta);
     let left_out: Vec<f64> = rows
-        .iter()
+        .par_iter()
         .zip(&solution.weights)
-        .map(|(row, weight)| {
+        .enumerate()
+        .map(|(index, (row, weight))| {
             let mut gradient = vec![0.0; solution.theta.len()];
             for (index, value) in moved.gradient(row) {
                 gradient[index] = value;
             }
-            let leverage = (weight * solution.curvature.inverse_form(&gradient)).min(0.95);
-            row.run.accuracy_percent + residual(&c, row) * row.sd / (1.0 - leverage)
+            let leverage = weight * solution.curvature.inverse_form(&gradient);
+            if leverage > MOST_LEVERAGE {
+                return prediction_without(&rows, solution.theta.clone(), index);
+            }
+            Ok(row.run.accuracy_percent + residual(&c, row) * row.sd / (1.0 - leverage))
         })
-        .collect();
+        .collect::<Result<_, FitError>>()?;
 
     let mut papers: Vec<&str> = rows.iter().map(|row| row.run.paper.as_str()).collect();
     papers.sort_unstable();
@@ -409,6 +433,7 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
                 fitted: predicted(&c, &row.subject),
                 left_out: left_out[index],
                 left_out_half_width: width.at(one),
+                only_run_of_data: one.unknown_data,
                 left_out_distance: one.distance,
                 paper_left_out: by_paper[run.paper.as_str()][index],
                 paper_left_out_half_width: paper_widths[run.paper.as_str()].at(paper),

@@ -273,6 +273,37 @@ impl Ablation {
         }
     }
 
+    /// Where in that paper.
+    #[must_use]
+    pub const fn place(self) -> &'static str {
+        match self {
+            Self::Image(..) => "table 11",
+            Self::Text(_) => "table 12",
+            Self::TuningMask => "figure 2",
+        }
+    }
+
+    /// Points of accuracy lost by the built-in law when `part` (0 to 1) of the sequence is kept.
+    #[must_use]
+    pub fn drop_points(self, image_parameters: f64, part: f64) -> f64 {
+        let law = &Law::built_in().inverse;
+        match self {
+            Self::Image(reduction, tuning) => law.image(reduction, tuning),
+            Self::Text(reduction) => law.text[reduction as usize],
+            Self::TuningMask => law.tuning_mask,
+        }
+        .points(image_parameters, part)
+    }
+
+    /// Shortest part of the sequence that was tried.
+    #[must_use]
+    pub const fn least_part(self) -> f64 {
+        match self {
+            Self::Text(_) => LEAST_TEXT_PART,
+            _ => LEAST_IMAGE_PART,
+        }
+    }
+
     fn drops(self, runs: &[PublishedRun]) -> Vec<Drop> {
         match self {
             Self::Image(reduction, tuning) => image_drops(runs, reduction, tuning),

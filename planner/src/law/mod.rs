@@ -134,13 +134,22 @@ impl Law {
     /// [`Law::extrapolation`] of a published run; empty where it lacks a size, a length or its samples.
     #[must_use]
     pub fn extrapolation_of(&self, run: &PublishedRun) -> Vec<Extrapolation> {
-        fit::subject_of(run).map_or_else(Vec::new, |subject| self.ranges.outside(&subject, &run.dataset))
+        fit::subject_of(run).map_or_else(Vec::new, |subject| self.outside(&subject, &run.dataset))
+    }
+
+    /// Variables out of their range; or, with each in its range, a combination that lies far from every run.
+    fn outside(&self, subject: &Subject<'_>, data_name: &str) -> Vec<Extrapolation> {
+        let mut out = self.ranges.outside(subject, data_name);
+        if out.is_empty() {
+            out.extend(self.surroundings.nearest(subject).and_then(|nearest| range::combination(&nearest)));
+        }
+        out
     }
 
     /// Every variable of a case that lies outside the published runs, in words. Empty: nothing is extrapolated.
     #[must_use]
     pub fn extrapolation(&self, case: &Case<'_>) -> Vec<Extrapolation> {
-        subject(case).map_or_else(Vec::new, |subject| self.ranges.outside(&subject, case.data.name))
+        subject(case).map_or_else(Vec::new, |subject| self.outside(&subject, case.data.name))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where the data end: which variable of a case lies outside what was ever observed, by how much, in words.
 
 use super::accuracy::Subject;
-use super::evidence::times;
+use super::evidence::{Evidence, times};
 use super::fit::Observation;
 use crate::units::{Samples, grouped};
 
@@ -67,6 +67,23 @@ fn tokens(value: f64) -> String {
 
 /// Values up to this many times outside do not count: 225 tokens against 196 is no extrapolation.
 const TOLERANCE: f64 = 1.05;
+
+/// Distance to the nearest run from which on a combination counts as new: 8 times one of encoder, tokens or samples.
+const FAR: f64 = 1.5;
+
+/// A case whose every variable was seen, but never together.
+pub(super) fn combination(nearest: &Evidence) -> Option<Extrapolation> {
+    (nearest.distance > FAR).then(|| Extrapolation {
+        variable: "combination",
+        factor: nearest.distance / FAR,
+        message: format!(
+            "combination: each part of it was trained, but nothing like the whole; the nearest published run, {}, \
+             differs: {}",
+            nearest.citation,
+            nearest.differences.join(", ")
+        ),
+    })
+}
 
 impl Ranges {
     pub(super) fn of(rows: &[Observation<'_>]) -> Self {

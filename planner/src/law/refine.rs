@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn spreads_are_recovered_from_papers() {
-        // Two papers, each of two runs 0.02 around means of +0.1 and -0.1: within² = 0.0004 · 2 / 1 / 2 ...
+        // Two papers, each of two runs 0.02 around its mean of +0.1 or -0.1: within² = 4 · 0.02² / 2.
         let spread = PaperSpread::of(&[vec![0.08, 0.12], vec![-0.12, -0.08]]);
         assert!((spread.within.powi(2) - 0.0008).abs() < 1e-12, "{spread:?}");
         assert!((spread.between.powi(2) - (0.01 - 0.0004)).abs() < 1e-12, "{spread:?}");
@@ -189,7 +189,7 @@ mod tests {
         assert!(predicted + 0.5 < now.p50 && now.p50 < predicted + 1.5, "{predicted} to {now:?}");
         let error = refined.predict_run(base).expect("complete").error_percent;
         assert!((error - (100.0 - now.p50)).abs() < 1e-9);
-        assert_eq!(refined.with_offset(Offset::NONE), *law);
+        assert_eq!(refined.with_offset(Offset::NONE).predict_run(base), law.predict_run(base));
     }
 
     proptest! {

@@ -33,17 +33,17 @@ pub enum RunsError {
     #[error("{file}:{line}: {column} = `{value}`: {problem}")]
     Value {
         /// The file.
-        file: String,
+        file: Box<str>,
         /// Line, counted from 1.
         line: u64,
         /// The column.
-        column: String,
+        column: Box<str>,
         /// What stands there.
-        value: String,
+        value: Box<str>,
         /// What is wrong with it.
-        problem: String,
+        problem: Box<str>,
         /// What to write instead.
-        hint: String,
+        hint: Box<str>,
     },
     /// A header and nothing below it.
     #[error("{file}: no run below the header")]
@@ -67,7 +67,7 @@ impl RunsError {
             Self::Column { .. } | Self::Empty { .. } => {
                 "docs/formats.md lists the columns of a table of runs (runs.csv)".into()
             }
-            Self::Value { hint, .. } => hint.clone(),
+            Self::Value { hint, .. } => hint.to_string(),
         })
     }
 }
@@ -167,12 +167,12 @@ impl Row<'_> {
 
     pub(super) fn wrong(&self, column: &str, problem: &str, hint: &str) -> RunsError {
         RunsError::Value {
-            file: self.table.file.clone(),
+            file: self.table.file.as_str().into(),
             line: self.line,
-            column: column.to_owned(),
-            value: self.text(column).to_owned(),
-            problem: problem.to_owned(),
-            hint: hint.to_owned(),
+            column: column.into(),
+            value: self.text(column).into(),
+            problem: problem.into(),
+            hint: hint.into(),
         }
     }
 

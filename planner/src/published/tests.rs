@@ -58,46 +58,117 @@ fn a_bad_row_is_refused_with_its_number() {
     let mut lines: Vec<String> = RUNS_CSV.lines().take(3).map(str::to_owned).collect();
     lines[2] = lines[2].replace(",64.2,", ",642,");
     let error = read_runs("bad.csv", &lines.join("\n")).expect_err("642 percent");
-    assert!(error.to_string().contains("row 2") && error.to_string().contains("642"), "{error}");
+    assert_eq!(error.to_string(), "bad.csv:3: accuracy_percent = `642`: is no percentage");
+}
+
+const REFERENCE: &str = include_str!("../../tests/fixtures/reference-runs.csv");
+
+#[test]
+fn the_layout_of_collections_means_the_same_runs() {
+    let read = read_runs("reference.csv", REFERENCE).expect("reads");
+    assert!(read.len() > 10);
+    for run in &read {
+        let own = find(&run.id).expect("in both tables");
+        assert_eq!(
+            (&run.paper, run.family, run.accuracy_percent),
+            (&own.paper, own.family, own.accuracy_percent)
+        );
+        assert_eq!(run.image_parameters, own.image_parameters, "{}", run.id);
+        assert_eq!(
+            (run.unique_samples, run.device_hours, run.cost),
+            (own.unique_samples, own.device_hours, own.cost)
+        );
+        if run.stages.is_empty() {
+            // Prose about tuning, or samples that nobody published.
+            assert!(run.id.starts_with("flip-L14") || own.stages.is_empty(), "{}", run.id);
+            continue;
+        }
+        assert_eq!(run.stages.len(), own.stages.len(), "{}", run.id);
+        for (a, b) in run.stages.iter().zip(&own.stages) {
+            assert_eq!(
+                (a.image_tokens, a.full_image_tokens),
+                (b.image_tokens, b.full_image_tokens),
+                "{}",
+                run.id
+            );
+            assert_eq!(
+                (a.text_tokens, a.text_reduction, a.batch),
+                (b.text_tokens, b.text_reduction, b.batch)
+            );
+            assert_eq!((a.image_reduction, a.mask_ratio), (b.image_reduction, b.mask_ratio), "{}", run.id);
+            // 512M is 524,288,000 where the batches are known.
+            assert!((a.samples.0 as f64 / b.samples.0 as f64 - 1.0).abs() < 0.03, "{}", run.id);
+        }
+    }
+}
+
+/// The first CLIPA-v2 row of the fixture with one field changed.
+fn changed(column: &str, value: &str) -> String {
+    let mut reader = csv::Reader::from_reader(REFERENCE.as_bytes());
+    let header = reader.headers().expect("a header").clone();
+    let at = header.iter().position(|name| name == column).expect("a column");
+    let record = reader
+        .records()
+        .map(|record| record.expect("a row"))
+        .find(|record| record.get(0) == Some("clipav2-H14-dc-70-224"))
+        .expect("the row");
+    let mut fields: Vec<&str> = record.iter().collect();
+    fields[at] = value;
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(&header).expect("memory");
+    writer.write_record(fields).expect("memory");
+    String::from_utf8(writer.into_inner().expect("memory")).expect("UTF-8")
 }
 
 #[test]
-fn tmp_reference() {
-    let text = std::fs::read_to_string("/work/shared/facts/reference_runs.csv").expect("f");
-    let mut lines = text.lines();
-    let _ = &mut lines;
-    match read_runs("ref.csv", &text) {
-        Err(error) => panic!("{error}"),
-        Ok(runs) => {
-            for run in &runs {
-                let own = find(&run.id).expect("id");
-                let ok = own.stages.len() == run.stages.len()
-                    && own.stages.iter().zip(&run.stages).all(|(a, b)| {
-                        a.image_tokens == b.image_tokens
-                            && a.full_image_tokens == b.full_image_tokens
-                            && a.batch == b.batch
-                            && a.text_tokens == b.text_tokens
-                            && a.text_reduction == b.text_reduction
-                            && a.image_reduction == b.image_reduction
-                            && (a.samples.0 as f64 / b.samples.0 as f64 - 1.0).abs() < 0.03
-                    })
-                    && own.unique_samples == run.unique_samples
-                    && own.device_hours == run.device_hours
-                    && own.cost == run.cost
-                    && own.hours_basis == run.hours_basis;
-                if !ok {
-                    println!(
-                        "{}\n   {:?} {:?} {:?}\n   {:?} {:?} {:?}",
-                        run.id,
-                        own.stages,
-                        own.unique_samples,
-                        own.hours_basis,
-                        run.stages,
-                        run.unique_samples,
-                        run.hours_basis
-                    );
-                }
-            }
-        }
+fn what_cannot_be_or_contradicts_itself_is_refused_with_its_place() {
+    for (column, value, problem) in [
+        ("imagenet_zero_shot_top1", "", "is empty"),
+        ("imagenet_zero_shot_top1", "811", "no percentage"),
+        ("image_params_M", "many", "no number"),
+        ("text_params_M", "-334", "at least"),
+        ("pretrain_samples_seen_M", "inf", "no number"),
+        ("pretrain_image_tokens", "36", "make 25 tokens"),
+        ("pretrain_image_tokens", "24.5", "whole number"),
+        ("pretrain_mask_ratio", "0.5", "image_reduction says `resize`"),
+        ("pretrain_mask_ratio", "1.5", "no fraction"),
+        ("pretrain_resolution", "7", "a patch has 14 px"),
+        ("image_encoder_width_depth_patch", "1280;32", "width;depth;patch"),
+        ("image_reduction", "shrink", "unknown"),
+        ("text_reduction", "shrink", "unknown"),
+        ("recipe", "clippa", "no known recipe family"),
+        ("finetune_stages", "224px/32tok/512Q", "no stage"),
+        ("finetune_samples_M", "128", "have 512 M"),
+        ("final_image_tokens", "576", "has 256 patches"),
+        ("total_gpu_hours", "9000", "device_hours says 5920"),
+        ("reported_cost_usd", "20000", "price_per_hour_usd is 9324"),
+    ] {
+        let error = read_runs("mine.csv", &changed(column, value)).expect_err(column);
+        let text = error.to_string();
+        let place = format!("mine.csv:2: {column} = `{value}`");
+        assert!(text.starts_with(&place) && text.contains(problem), "{text}");
+        assert!(error.hint().is_some_and(|hint| !hint.is_empty()), "{text}");
     }
+    assert!(read_runs("mine.csv", &changed("notes", "anything")).is_ok());
+}
+
+#[test]
+fn missing_columns_doubled_names_and_empty_tables_are_refused() {
+    let error =
+        read_runs("mine.csv", &REFERENCE.replacen("batch_size", "batch_sise", 1)).expect_err("misspelled");
+    assert_eq!(error.to_string(), "mine.csv:1: the column `batch_size` is missing");
+    assert!(error.hint().is_some_and(|hint| hint.contains("batch_sise")), "{error:?}");
+    let header = REFERENCE.lines().next().expect("a header");
+    assert!(matches!(read_runs("mine.csv", header), Err(RunsError::Empty { .. })));
+    assert!(read_runs("mine.csv", "").is_err());
+    let row = changed("notes", "");
+    let twice = format!("{row}{}", row.lines().nth(1).expect("a row"));
+    let error = read_runs("mine.csv", &twice).expect_err("twice");
+    assert!(
+        error.to_string().contains("mine.csv:3: id = ") && error.to_string().contains("line 2"),
+        "{error}"
+    );
+    let short = format!("{header}\nonly,three,fields");
+    assert!(matches!(read_runs("mine.csv", &short), Err(RunsError::Csv { line: 2, .. })));
+    assert!(read_runs("mine.csv", &format!("\u{feff}{REFERENCE}")).is_ok(), "a byte-order mark is no column");
 }

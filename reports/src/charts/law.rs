@@ -22,6 +22,11 @@ fn lay_out(form: Form, title: &str, input: &DropChart) -> Scene {
             if series.published.is_empty() { Swatch::Line(Dash::Dashed) } else { Swatch::LineAndMark(shape) };
         legend.push(Entry::new(swatch, color, series.label.as_str()));
     }
+    legend.push(Entry::new(Swatch::Line(Dash::Solid), Color::GREY, "line: the law"));
+    legend.push(Entry::new(Swatch::Mark(Shape::Circle), Color::GREY, input.published.as_str()));
+    if input.series.iter().any(|series| series.published.is_empty()) {
+        legend.push(Entry::new(Swatch::Line(Dash::Dashed), Color::GREY, "no published points of this size"));
+    }
     let all = || input.series.iter().flat_map(|series| series.curve.iter().chain(&series.published));
     let ends = |of: fn(&(f64, f64)) -> f64| {
         all()

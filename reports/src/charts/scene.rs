@@ -189,7 +189,9 @@ impl Scene {
     pub(super) fn text(&mut self, x: f64, baseline: f64, anchor: Anchor, style: TextStyle, text: &str) {
         let TextStyle { em, bold, color } = style;
         if !text.is_empty() {
-            self.items.push(Item::Text { x, baseline, anchor, em, bold, color, text: text.to_owned() });
+            // The embedded face has no minus sign; its en dash looks the same.
+            let text = text.replace('\u{2212}', "\u{2013}");
+            self.items.push(Item::Text { x, baseline, anchor, em, bold, color, text });
         }
     }
 

@@ -56,6 +56,7 @@ fn drop_chart() -> DropChart {
         title: "Inverse scaling law: accuracy lost against image tokens, images resized".to_owned(),
         caption: "Lines are the law, marks are published.".to_owned(),
         length: "Image tokens in pretraining (logarithmic scale)".to_owned(),
+        published: "marks: published (CLIPA, table 11)".to_owned(),
         series: [
             ("S/16, 22 M", 0.8, &[(100.0, 0.7), (16.0, 6.2)][..]),
             ("B/16, 86 M", 0.6, &[(100.0, -0.3), (16.0, 4.3)]),

@@ -243,7 +243,10 @@ mod x86 {
             // the size of the one of 16 whole numbers.
             unsafe {
                 let narrow = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask16(count), from));
-                _mm512_cvtepu16_epi32(std::mem::transmute::<_, std::arch::x86_64::__m256i>(narrow))
+                _mm512_cvtepu16_epi32(std::mem::transmute::<
+                    std::arch::x86_64::__m256bh,
+                    std::arch::x86_64::__m256i,
+                >(narrow))
             }
         }
 
