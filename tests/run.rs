@@ -100,7 +100,7 @@ fn shards_from_data_synth_train_like_any_webdataset() {
     let plan = sandbox.ok(&[
         "plan",
         "--budget",
-        "0.01",
+        "0.20",
         "--offer",
         "this-machine",
         "--price",
