@@ -5,7 +5,7 @@
 use crate::spread::{Spread, standard_normal_cdf, standard_normal_quantile};
 
 /// Points of the independent part; the shared part's distribution function is exact.
-const POINTS: usize = 16;
+const POINTS: usize = 12;
 /// Newton steps, bisected where one leaves its bracket; a relative step below `CLOSE` ends them.
 const STEPS: usize = 30;
 const CLOSE: f64 = 1e-7;
@@ -33,18 +33,22 @@ pub(super) fn sum_of_independent(parts: &[Spread]) -> Spread {
     Spread { p10: (p50 - low.sqrt()).max(least.min(p50)), p50, p90: p50 + high.sqrt() }
 }
 
-/// Probability that a two-sided log-normal spread is at most `value`; see [`Spread::quantile`].
-fn probability_below(spread: Spread, value: f64) -> f64 {
+/// Probability that a two-sided log-normal spread is at most `value`, and its density there; see [`Spread::quantile`].
+fn below(spread: Spread, [low, high]: [f64; 2], value: f64) -> (f64, f64) {
     if value <= 0.0 {
-        return 0.0;
+        return (0.0, 0.0);
     }
-    let side = if value < spread.p50 { spread.p50 / spread.p10 } else { spread.p90 / spread.p50 };
-    let width = side.ln() / crate::spread::Z90;
+    let width = if value < spread.p50 { low } else { high };
     if width <= 1e-12 {
-        return if value >= spread.p50 { 1.0 } else { 0.0 };
+        return (if value >= spread.p50 { 1.0 } else { 0.0 }, 0.0);
     }
-    standard_normal_cdf((value / spread.p50).ln() / width)
+    let z = (value / spread.p50).ln() / width;
+    let density = (-0.5 * z * z).exp() / (SQRT_2_PI * width * value);
+    (standard_normal_cdf(z), density)
 }
+
+/// The square root of 2 pi.
+const SQRT_2_PI: f64 = 2.506_628_274_631_000_5;
 
 impl Hours2 {
     /// The value that the total stays below with this probability.
@@ -60,22 +64,25 @@ impl Hours2 {
         for (index, point) in points.iter_mut().enumerate() {
             *point = spread_at(self.own, OWN_NORMALS[index]);
         }
-        let below = |total: f64| {
-            points.iter().map(|own| probability_below(self.shared, total - own)).sum::<f64>() / POINTS as f64
+        let widths = [self.shared.p50 / self.shared.p10, self.shared.p90 / self.shared.p50]
+            .map(|side| side.ln() / crate::spread::Z90);
+        let at = |total: f64| {
+            points.iter().fold((0.0, 0.0), |(probability, density), own| {
+                let (p, d) = below(self.shared, widths, total - own);
+                (probability + p / POINTS as f64, density + d / POINTS as f64)
+            })
         };
         // The sum lies between both at their least and both at their most.
         let (mut low, mut high) = (shared + points[0], shared + points[POINTS - 1]);
         let mut total = shared + points.iter().sum::<f64>() / POINTS as f64;
         for _ in 0..STEPS {
-            let here = below(total);
+            let (here, density) = at(total);
             if here < probability {
                 low = total
             } else {
                 high = total
             }
-            let step = total * 1e-4;
-            let slope = (below(total + step) - here) / step;
-            let next = total + (probability - here) / slope;
+            let next = total + (probability - here) / density.max(f64::MIN_POSITIVE);
             let next = if next > low && next < high { next } else { 0.5 * (low + high) };
             let close = (next - total).abs() <= CLOSE * total;
             total = next;

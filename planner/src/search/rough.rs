@@ -110,6 +110,8 @@ pub(super) struct Grid {
     /// By architecture and fleet.
     overheads: Vec<Cell<Overhead>>,
     fits: RefCell<HashMap<(Work, u32, usize), bool>>,
+    /// By work and fleet: whether the smallest batch fits.
+    fits_at_all: Vec<Cell<Option<bool>>>,
     looked_at: Cell<u64>,
 }
 
@@ -152,6 +154,7 @@ impl Grid {
             parts,
             overheads: vec![Cell::new(Overhead::UNKNOWN); fleets.len() * architectures],
             hours: vec![Cell::new(f64::NAN); fleets.len() * works.len()],
+            fits_at_all: vec![Cell::new(None); fleets.len() * works.len()],
             works,
             fleets,
             of_machine,
@@ -300,6 +303,26 @@ impl Space<'_> {
         })
     }
 
+    /// Whether every stage of a shape fits into a fleet's memory in the smallest batch.
+    fn fits_at_all(&self, index: usize, fleet: usize) -> bool {
+        let parts = &self.grid.parts[index];
+        let Fleet { machine, nodes, .. } = self.grid.fleets[fleet];
+        let machine = &self.machines.list[machine];
+        parts.works[..parts.count].iter().all(|&work| {
+            let kept = &self.grid.fits_at_all[work * self.grid.fleets.len() + fleet];
+            kept.get().unwrap_or_else(|| {
+                let asked = &self.grid.works[work];
+                let (image, text) = (asked.image_tokens, asked.text_tokens);
+                let (accelerator, devices) = (machine.offer.accelerator, machine.devices() * nodes);
+                let batch = SMALLEST_SEARCHED_BATCH;
+                let architecture = self.architectures[asked.architecture];
+                let fits = largest_microbatch(architecture, image, text, accelerator, devices, batch).is_ok();
+                kept.set(Some(fits));
+                fits
+            })
+        })
+    }
+
     /// The stages of a shape in the batch that the law expects most of, or, where that does not fit into memory, in the
     /// largest smaller one that does. `None` where none fits or the menu does not apply.
     pub(super) fn fitted_stages(
@@ -339,9 +362,7 @@ impl Space<'_> {
                     && !better(&rough, before)
                     && before.feasible
                 {
-                    let shape = &self.shapes[index];
-                    let fit = shape.stages(before.samples).is_none()
-                        || self.fitted_stages(shape, before.samples, before.machine, before.nodes).is_some();
+                    let fit = self.fits_at_all(index, fleet - 1);
                     // More machines only cost more once time no longer binds and the step fits.
                     if fit {
                         break;
@@ -367,13 +388,17 @@ impl Space<'_> {
     /// where samples are pinned, in what they cost.
     pub(super) fn nearby(&self, best: &Rough, budget: Usd, nearly: f64, most: usize) -> Vec<Rough> {
         self.set_scale(budget);
-        let mut found = self.roughs_of(best.shape, budget, self.wanted());
         let pinned = self.request.samples.is_some();
-        found.retain(|other| {
-            other.feasible
+        let mut found = Vec::new();
+        self.each_rough(best.shape, budget, self.wanted(), |other| {
+            let near = other.feasible
                 && other.samples as f64 >= nearly * best.samples as f64
-                && (!pinned || nearly * other.usd <= best.usd)
+                && (!pinned || nearly * other.usd <= best.usd);
+            if near {
+                found.push(other);
+            }
         });
+        found.sort_by(by_promise);
         found.into_iter().filter_map(|rough| self.completed(rough)).take(most).collect()
     }
 
