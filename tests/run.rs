@@ -113,6 +113,8 @@ fn shards_from_data_synth_train_like_any_webdataset() {
         "recipe.toml",
     ]);
     assert!(plan.stdout.contains("this-machine"), "{}", plan.snapshot());
+    let recipe = fs::read_to_string(sandbox.path("recipe.toml")).expect("recipe");
+    assert!(recipe.contains("\"set/"), "paths beside the recipe are relative to it:\n{recipe}");
     let checked = sandbox.ok(&["run", "recipe.toml", "--dry-run"]);
     assert!(checked.stdout.contains("192"), "{}", checked.snapshot());
 }

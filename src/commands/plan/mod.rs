@@ -71,7 +71,13 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
             own @ DataRequest::Own(_) => own,
         },
         Some(folder) if Path::new(folder).is_dir() => {
-            DataRequest::Own(shoestring_data::read_dataset_folder(Path::new(folder)).map_err(data::failure)?)
+            let own = shoestring_data::read_dataset_folder(Path::new(folder)).map_err(data::failure)?;
+            // Next to its data, a recipe stays good when both are moved.
+            let beside = args.out.as_deref().and_then(|out| std::path::absolute(out).ok());
+            DataRequest::Own(match beside.as_deref().and_then(Path::parent) {
+                Some(beside) => own.relative_to(beside),
+                None => own,
+            })
         }
         Some(name) => DataRequest::Named { name: name.clone(), unique_samples: args.unique_samples },
     };
