@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shoestring_planner::recipe::{ImageReduction, TextReduction};
+use shoestring_planner::recipe::{ImageReduction, Precision, TextReduction};
 use shoestring_planner::units::{Hours, Samples, Usd};
 
 /// Dollars in, the best CLIP model they can buy out: plan, train, account, report.
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Data(DataCommand),
     /// Measure this machine with real training steps, for plans with `--offer this-machine`.
     Calibrate(CalibrateArgs),
+    /// Time training steps of known shapes on this machine, and how far from its products' peak they are.
+    Bench(BenchArgs),
     /// Hardware prices.
     #[command(subcommand)]
     Prices(PricesCommand),
@@ -291,6 +293,50 @@ pub(crate) struct CalibrateArgs {
     /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// Shapes: `a` (width 384, 64 px, batch 128), `b` (768, 96 px, 64), `c` (768, 224 px, 16), `tiny`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_values = ["a"], value_parser = ["tiny", "a", "b", "c"])]
+    pub(crate) shape: Vec<String>,
+    /// The stages of this recipe instead.
+    #[arg(long, value_name = "RECIPE", conflicts_with = "shape")]
+    pub(crate) like: Option<PathBuf>,
+    /// Seconds of each shape, at least.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+    /// Precision of the products' operands; what the processor is best at if left out.
+    #[arg(long, value_enum)]
+    pub(crate) precision: Option<PrecisionArg>,
+    /// Samples whose activations are held at a time; all if left out.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) microbatch: Option<u32>,
+    /// Compute activations again instead of keeping them: less memory, a third more arithmetic.
+    #[arg(long)]
+    pub(crate) recompute: bool,
+    /// Time the single kernels too, on one thread.
+    #[arg(long)]
+    pub(crate) kernels: bool,
+    /// Output format.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+/// [`Precision`] as a flag.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PrecisionArg {
+    Bf16,
+    F32,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(arg: PrecisionArg) -> Self {
+        match arg {
+            PrecisionArg::Bf16 => Self::Bf16,
+            PrecisionArg::F32 => Self::F32,
+        }
+    }
 }
 
 #[derive(Subcommand, Debug)]

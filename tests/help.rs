@@ -14,6 +14,7 @@ fn every_verb_has_help_and_completions_are_made_for_every_shell() {
         &["report", "--help"],
         &["data", "synth", "--help"],
         &["calibrate", "--help"],
+        &["bench", "--help"],
         &["prices", "list", "--help"],
         &["prices", "update", "--help"],
         &["prices", "import", "--help"],
@@ -34,7 +35,7 @@ fn every_verb_has_help_and_completions_are_made_for_every_shell() {
 #[test]
 fn wrong_usage_ends_with_2() {
     let sandbox = Sandbox::new();
-    for wrong in [&["plam"][..], &["plan"], &["plan", "--budget"], &["run"]] {
+    for wrong in [&["plam"][..], &["plan"], &["plan", "--budget"], &["run"], &["bench", "--shape", "z"]] {
         assert_eq!(sandbox.run(wrong).code, 2, "{wrong:?}");
     }
     assert_eq!(sandbox.run(&[]).code, 2, "no verb shows help and is wrong usage");

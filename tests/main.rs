@@ -4,6 +4,7 @@ mod harness;
 
 mod backtest;
 mod bad_input;
+mod bench;
 mod faults;
 mod help;
 mod plan;

@@ -1,6 +1,7 @@
 //! One function per verb.
 
 mod backtest;
+mod bench;
 mod calibrate;
 mod data;
 mod demo;
@@ -31,6 +32,7 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
         Command::Report(args) => report::report(&args, printer),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
+        Command::Bench(args) => bench::bench(&args, printer),
         Command::Calibrate(args) => calibrate::calibrate(&args, printer),
         Command::Prices(PricesCommand::List(args)) => prices::list(&args, printer),
         Command::Prices(PricesCommand::Update(args)) => prices::update(&args, printer),

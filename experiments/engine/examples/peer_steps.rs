@@ -25,10 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let settings = Optimizer { precision: Some(precision), ..Optimizer::default() };
     let mut trainer = Trainer::new(&shape.architecture, &settings, 0)?;
-    let (side, tokens, batch) =
-        (shape.image_size_px as usize, shape.text_tokens as usize, shape.batch as usize);
-    let pairs: Vec<RandomPairs> =
-        (0..4).map(|seed| RandomPairs::new(&shape.architecture, side, tokens, batch, seed)).collect();
+    let pairs: Vec<RandomPairs> = (0..4).map(|seed| RandomPairs::of(&shape, seed)).collect();
     let mut batches = pairs.iter().cycle();
     for line in std::io::stdin().lock().lines() {
         let steps: usize = line?.trim().parse()?;

@@ -12,6 +12,7 @@ use crate::error::{EngineError, Result};
 use crate::gradients::{Gradient, Gradients};
 use crate::input::{Images, StepInput, Texts};
 use crate::loss::contrast;
+use crate::ops::Pooling;
 use crate::ops::level::Level;
 use crate::ops::stored::{Bf16, Stored};
 use crate::params::{LOGIT_SCALE, Parameters, Weights, tensor_specs};
@@ -41,8 +42,9 @@ struct Pass<S: Stored> {
     start: Tensor,
     work: Work,
     tape: Option<Tape<S>>,
-    /// What the blocks made of it, a leaf of the graph of the features.
-    end: Tensor,
+    pooling: Pooling,
+    /// What stands for each sample after the blocks, a leaf of the graph of the features: (samples, width).
+    pooled: Tensor,
     /// (samples, `embed_dim`), of length 1.
     features: Tensor,
 }
@@ -176,18 +178,24 @@ impl Clip {
         if recorded { self.parameters.recorded() } else { self.parameters.unrecorded() }
     }
 
-    /// Takes what `start` is through the blocks of a tower.
+    /// Takes what `start` is through the blocks of a tower, and pools what comes out.
     fn through_blocks<S: Stored>(
         &self,
         work: &Work,
         start: &Tensor,
+        pooling: &Pooling,
         recorded: bool,
     ) -> Result<(Option<Tape<S>>, Tensor)> {
-        let mut x = with_numbers::<S::Real, _>(start, <[S::Real]>::to_vec)?;
-        let tape = work.forward(&self.parameters, S::buffers(&self.buffers), &mut x, recorded)?;
-        let end = Tensor::from_vec(x, start.shape(), &Device::Cpu)?;
+        let buffers = S::buffers(&self.buffers);
+        let width = work.tower.width;
+        let mut x = buffers.take_real(work.rows() * width);
+        with_numbers::<S::Real, _>(start, |start| x.copy_from_slice(start))?;
+        let tape = work.forward(&self.parameters, buffers, &mut x, recorded)?;
+        let pooled = pooling.forward(&x, work.sequences(), width);
+        buffers.give_real(x);
+        let pooled = Tensor::from_vec(pooled, (work.samples, width), &Device::Cpu)?;
         // A variable is a leaf of the graph, so the backward pass leaves its gradient behind.
-        Ok((tape, if recorded { Var::from_tensor(&end)?.into_inner() } else { end }))
+        Ok((tape, if recorded { Var::from_tensor(&pooled)?.into_inner() } else { pooled }))
     }
 
     fn work(&self, tower: Tower, samples: usize, rows: usize) -> Work {
@@ -198,17 +206,19 @@ impl Clip {
         let (weights, dtype) = (self.weights(recorded), self.parameters.dtype());
         let start = image_tokens(&self.architecture, weights, dtype, images)?;
         let work = self.work(vision::tower(&self.architecture), images.batch, start.dims()[0]);
-        let (tape, end) = self.through_blocks(&work, &start, recorded)?;
-        let features = unit_rows(&image_features(&self.architecture, weights, &end, images.batch)?)?;
-        Ok(Pass { start, work, tape, end, features })
+        let pooling = vision::pooling(&self.architecture, images.batch, work.tokens);
+        let (tape, pooled) = self.through_blocks(&work, &start, &pooling, recorded)?;
+        let features = unit_rows(&image_features(weights, &pooled)?)?;
+        Ok(Pass { start, work, tape, pooling, pooled, features })
     }
 
     fn text_pass<S: Stored>(&self, texts: &Texts<'_>, recorded: bool) -> Result<Pass<S>> {
         let start = embed::<S::Real>(&self.parameters, texts)?;
         let work = self.work(text::tower(&self.architecture), texts.batch, start.dims()[0]);
-        let (tape, end) = self.through_blocks(&work, &start, recorded)?;
-        let features = text_features(&self.architecture, self.weights(recorded), &end, texts)?;
-        Ok(Pass { start, work, tape, end, features: unit_rows(&features)? })
+        let pooling = text::pooling(&self.architecture, texts);
+        let (tape, pooled) = self.through_blocks(&work, &start, &pooling, recorded)?;
+        let features = unit_rows(&text_features(self.weights(recorded), &pooled)?)?;
+        Ok(Pass { start, work, tape, pooling, pooled, features })
     }
 
     /// Back from the loss's gradient by a pass's features to that by its blocks' input.
@@ -222,11 +232,15 @@ impl Clip {
     ) -> Result<Vec<S::Real>> {
         let no_gradient = || EngineError::NoGradient { tensor: pass.work.tower.prefix.to_owned() };
         let mut store = backward(&pass.features, d_features)?;
-        let d_end = store.remove(&pass.end).ok_or_else(no_gradient)?;
+        let d_pooled = store.remove(&pass.pooled).ok_or_else(no_gradient)?;
         gradients.collect(&self.parameters, &mut store)?;
-        let mut dx = with_numbers::<S::Real, _>(&d_end, <[S::Real]>::to_vec)?;
         let tape = pass.tape.take().ok_or_else(no_gradient)?;
         let buffers = S::buffers(&self.buffers);
+        let width = pass.work.tower.width;
+        let mut dx = buffers.take_real(pass.work.rows() * width);
+        with_numbers::<S::Real, _>(&d_pooled, |d_pooled| {
+            pass.pooling.backward(d_pooled, pass.work.sequences(), width, &mut dx);
+        })?;
         pass.work.backward(&self.parameters, buffers, tape, &mut dx, blocks, accumulate)?;
         Ok(dx)
     }
@@ -285,7 +299,8 @@ impl Clip {
             let dx = self.back_through_blocks(&mut pass, d_images, &mut gradients, &mut blocks, !whole)?;
             let mut store = backward(&pass.start, &dx)?;
             gradients.collect(&self.parameters, &mut store)?;
-            drop((pass, store, dx));
+            drop((pass, store));
+            S::buffers(&self.buffers).give_real(dx);
 
             let texts = texts.part(chunk.start, chunk.len());
             let mut pass = match text_pass {
@@ -295,6 +310,7 @@ impl Clip {
             let d_texts = &contrast.d_texts[part];
             let dx = self.back_through_blocks(&mut pass, d_texts, &mut gradients, &mut blocks, !whole)?;
             embed_backward(&self.parameters, &texts, &dx, &mut gradients)?;
+            S::buffers(&self.buffers).give_real(dx);
         }
         let mut named = gradients.into_named();
         for (block, gradients) in blocks {

@@ -10,6 +10,7 @@ mod clip;
 mod error;
 mod gradients;
 mod input;
+mod kernel_rates;
 mod loss;
 mod ops;
 mod optimizer;

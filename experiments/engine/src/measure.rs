@@ -28,6 +28,8 @@ const AT_LEAST: usize = 3;
 /// Different batches, so that successive steps use different words.
 const BATCHES: usize = 4;
 
+pub use crate::kernel_rates::{KernelRate, kernel_rates};
+
 /// A model and the size of its batches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
@@ -41,6 +43,8 @@ pub struct Shape {
     pub text_tokens: u32,
     /// Pairs of a step.
     pub batch: u32,
+    /// Patches kept of each image; absent: all.
+    pub kept_patches: Option<u32>,
 }
 
 impl Shape {
@@ -80,13 +84,21 @@ impl Shape {
                 no_causal_mask: false,
             },
         };
-        Some(Self { name: name.to_owned(), architecture, image_size_px, text_tokens, batch })
+        Some(Self {
+            name: name.to_owned(),
+            architecture,
+            image_size_px,
+            text_tokens,
+            batch,
+            kept_patches: None,
+        })
     }
 
     /// Model FLOPs of a training step: three times those of a forward pass.
     #[must_use]
     pub fn step_flops(&self) -> f64 {
-        let image_tokens = self.architecture.vision_cfg.tokens_at(self.image_size_px);
+        let all = self.architecture.vision_cfg.tokens_at(self.image_size_px);
+        let image_tokens = self.kept_patches.map_or(all, Tokens);
         training_flops(&self.architecture, image_tokens, Tokens(self.text_tokens)).0 * f64::from(self.batch)
     }
 }
@@ -133,7 +145,8 @@ pub fn step_rate(
     seconds: f64,
 ) -> Result<f64> {
     let name = architecture.name.clone();
-    let shape = Shape { name, architecture: architecture.clone(), image_size_px, text_tokens, batch };
+    let architecture = architecture.clone();
+    let shape = Shape { name, architecture, image_size_px, text_tokens, batch, kept_patches: None };
     Ok(measure_step(&shape, &StepOptions::default(), seconds, &mut |_| {})?.samples_per_second)
 }
 
@@ -162,10 +175,7 @@ pub fn measure_step(
         trainer.set_microbatch(samples);
     }
     let precision = trainer.clip().precision();
-    let size = (shape.image_size_px as usize, shape.text_tokens as usize, shape.batch as usize);
-    let data: Vec<RandomPairs> = (0..BATCHES as u64)
-        .map(|seed| RandomPairs::new(&shape.architecture, size.0, size.1, size.2, seed))
-        .collect();
+    let data: Vec<RandomPairs> = (0..BATCHES as u64).map(|seed| RandomPairs::of(shape, seed)).collect();
     for pairs in data.iter().cycle().take(WARM_UP) {
         trainer.step(&pairs.input(), 1e-4)?;
     }
@@ -188,7 +198,7 @@ pub fn measure_step(
             break;
         }
     }
-    let samples = (steps * size.2) as f64;
+    let samples = (steps * shape.batch as usize) as f64;
     peaks.sort_by(f64::total_cmp);
     Ok(Measurement {
         precision,
@@ -267,9 +277,20 @@ pub struct RandomPairs {
     pixels: Vec<f32>,
     text_tokens: usize,
     token_ids: Vec<u32>,
+    kept_patches: Option<Vec<u32>>,
 }
 
 impl RandomPairs {
+    /// A batch of a shape. Where not every patch is kept, the first ones are: which ones makes no difference to
+    /// how long a step takes.
+    #[must_use]
+    pub fn of(shape: &Shape, seed: u64) -> Self {
+        let (side, tokens) = (shape.image_size_px as usize, shape.text_tokens as usize);
+        let pairs = Self::new(&shape.architecture, side, tokens, shape.batch as usize, seed);
+        let kept_patches = shape.kept_patches.map(|count| (0..shape.batch).flat_map(|_| 0..count).collect());
+        Self { kept_patches, ..pairs }
+    }
+
     /// Word k of the vocabulary comes with probability about 1 / k, as in written language, so that a step
     /// touches as many rows of the embedding as it would in earnest. The last token is the end marker.
     #[must_use]
@@ -291,7 +312,7 @@ impl RandomPairs {
         for ids in token_ids.chunks_exact_mut(text_tokens.max(1)) {
             ids[text_tokens - 1] = vocabulary - 1;
         }
-        Self { batch, image_size_px, pixels, text_tokens, token_ids }
+        Self { batch, image_size_px, pixels, text_tokens, token_ids, kept_patches: None }
     }
 
     /// The pairs, as a step takes them.
@@ -301,7 +322,7 @@ impl RandomPairs {
             batch: self.batch,
             image_size_px: self.image_size_px,
             pixels: &self.pixels,
-            kept_patches: None,
+            kept_patches: self.kept_patches.as_deref(),
             text_tokens: self.text_tokens,
             token_ids: &self.token_ids,
         }
@@ -317,6 +338,24 @@ mod tests {
     fn a_rate_is_measured() {
         let rate = step_rate(&tiny(), 8, 5, 4, 0.0).expect("a rate");
         assert!(rate.is_finite() && rate > 0.0, "{rate}");
+    }
+
+    #[test]
+    fn a_shape_is_measured_in_either_precision_and_its_share_of_the_peak_known() {
+        let mut shape = Shape::named("tiny").expect("a shape");
+        (shape.batch, shape.image_size_px, shape.text_tokens, shape.kept_patches) = (2, 16, 4, Some(3));
+        shape.architecture = tiny();
+        let options = |precision, recompute| StepOptions { precision, recompute, microbatch: Some(1) };
+        for options in [options(Some(Precision::F32), true), options(Some(Precision::Bf16), false)] {
+            let mut last = -1.0;
+            let found = measure_step(&shape, &options, 0.0, &mut |share| last = share).expect("measured");
+            assert_eq!(Some(found.precision), options.precision);
+            assert!(found.steps >= AT_LEAST && last > 0.0);
+            assert!(found.share_of_peak() > 0.0 && found.share_of_peak() < 1.5, "{found:?}");
+        }
+        let all = Shape { kept_patches: None, ..shape.clone() };
+        assert!(shape.step_flops() < all.step_flops());
+        assert!(Shape::named("d").is_none());
     }
 
     #[test]

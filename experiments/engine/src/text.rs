@@ -6,7 +6,7 @@ use shoestring_planner::architecture::{Architecture, TextPool};
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::input::Texts;
-use crate::ops::{add_to, layer_norm};
+use crate::ops::{Pooling, add_to, layer_norm};
 use crate::params::{Parameters, TOKEN_EMBEDDING, Weights};
 use crate::real::{Real, with_numbers};
 use crate::tower::Tower;
@@ -66,20 +66,16 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
     }
 }
 
-/// Features, not normalised, from what the tower made of the texts: (batch * tokens, width) to (batch,
-/// `embed_dim`).
-pub(crate) fn text_features(
-    architecture: &Architecture,
-    weights: Weights<'_>,
-    x: &Tensor,
-    texts: &Texts<'_>,
-) -> Result<Tensor> {
-    let text = &architecture.text_cfg;
-    let rows = Tensor::from_vec(pooled_rows(texts, text.pool_type), texts.batch, &Device::Cpu)?;
-    // The norm works token by token, so it may come after the choice of the one token that counts.
-    let pooled = x.index_select(&rows, 0)?;
+/// The token of each caption that stands for it.
+pub(crate) fn pooling(architecture: &Architecture, texts: &Texts<'_>) -> Pooling {
+    Pooling::Rows(pooled_rows(texts, architecture.text_cfg.pool_type))
+}
+
+/// Features, not normalised, from the pooled tokens: (batch, width) to (batch, `embed_dim`). The norm works token
+/// by token, so it may come after the choice of the one token that counts.
+pub(crate) fn text_features(weights: Weights<'_>, pooled: &Tensor) -> Result<Tensor> {
     let (weight, bias) = (weights.get("ln_final.weight")?, weights.get("ln_final.bias")?);
-    Ok(layer_norm(&pooled, &weight, &bias)?.matmul(&weights.get("text_projection")?)?)
+    Ok(layer_norm(pooled, &weight, &bias)?.matmul(&weights.get("text_projection")?)?)
 }
 
 /// The row of each sample that is its feature.

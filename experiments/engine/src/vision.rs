@@ -8,7 +8,7 @@ use shoestring_planner::architecture::{Architecture, ImagePool};
 
 use crate::error::Result;
 use crate::input::Images;
-use crate::ops::{Positions, Sequences, first_token_and_patches, layer_norm, linear, mean_of_patches};
+use crate::ops::{Pooling, Positions, first_token_and_patches, layer_norm, linear};
 use crate::params::Weights;
 use crate::positions::position_table;
 use crate::tower::Tower;
@@ -55,22 +55,18 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
     }
 }
 
-/// Features, not normalised, from what the tower made of the images: (batch * tokens, width) to (batch,
-/// `embed_dim`).
-pub(crate) fn image_features(
-    architecture: &Architecture,
-    weights: Weights<'_>,
-    x: &Tensor,
-    batch: usize,
-) -> Result<Tensor> {
-    let (rows, width) = x.dims2()?;
-    let sequences = Sequences { samples: batch, tokens: rows / batch };
-    let pooled = match architecture.vision_cfg.pool_type {
-        ImagePool::Tok => x.reshape((batch, sequences.tokens, width))?.narrow(1, 0, 1)?.squeeze(1)?,
-        ImagePool::Avg => mean_of_patches(x, sequences)?,
-    };
+/// What stands for each of `samples` images.
+pub(crate) fn pooling(architecture: &Architecture, samples: usize, tokens: usize) -> Pooling {
+    match architecture.vision_cfg.pool_type {
+        ImagePool::Tok => Pooling::Rows((0..samples).map(|sample| (sample * tokens) as u32).collect()),
+        ImagePool::Avg => Pooling::MeanOfPatches,
+    }
+}
+
+/// Features, not normalised, from the pooled tokens: (batch, width) to (batch, `embed_dim`).
+pub(crate) fn image_features(weights: Weights<'_>, pooled: &Tensor) -> Result<Tensor> {
     let (weight, bias) = (weights.get("visual.ln_post.weight")?, weights.get("visual.ln_post.bias")?);
-    Ok(layer_norm(&pooled, &weight, &bias)?.matmul(&weights.get("visual.proj")?)?)
+    Ok(layer_norm(pooled, &weight, &bias)?.matmul(&weights.get("visual.proj")?)?)
 }
 
 /// The kept patches' pixels, one patch a row, in the order of a convolution kernel: channel, row, column.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{Sequences, add_to, by_dtype, tensor};
@@ -108,56 +108,63 @@ impl CustomOp2 for Assemble {
     }
 }
 
-/// Mean of each sample's tokens but the first: (samples * tokens, width) to (samples, width).
-pub(crate) fn mean_of_patches(x: &Tensor, sequences: Sequences) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(MeanOfPatches(sequences))
+/// How a sample's tokens become one vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pooling {
+    /// The mean of all but the first.
+    MeanOfPatches,
+    /// These rows of (samples * tokens, width), one a sample.
+    Rows(Vec<u32>),
 }
 
-struct MeanOfPatches(Sequences);
-
-fn mean<T: Real>(sequences: Sequences, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-    let (_, width) = layout.shape().dims2()?;
-    let x = numbers::<T>(x, layout, "mean-of-patches")?;
-    let factor = T::from_f64(1.0 / (sequences.tokens - 1) as f64);
-    let mut y = vec![T::zero(); sequences.samples * width];
-    y.par_chunks_mut(width).zip(x.par_chunks(sequences.tokens * width)).for_each(|(y, sample)| {
-        for row in sample.chunks_exact(width).skip(1) {
-            add_to(y, row);
-        }
-        for y in y {
-            *y *= factor;
-        }
-    });
-    Ok((T::to_cpu_storage_owned(y), (sequences.samples, width).into()))
-}
-
-fn mean_backward<T: Real>(sequences: Sequences, width: usize, y_gradient: &Tensor) -> Result<Option<Tensor>> {
-    let factor = T::from_f64(1.0 / (sequences.tokens - 1) as f64);
-    let mut dx = vec![T::zero(); sequences.samples * sequences.tokens * width];
-    with_numbers::<T, _>(y_gradient, |dy| {
-        let samples = dx.par_chunks_mut(sequences.tokens * width).zip(dy.par_chunks(width));
-        samples.for_each(|(sample, dy)| {
-            for row in sample.chunks_exact_mut(width).skip(1) {
-                for (x, &dy) in row.iter_mut().zip(dy) {
-                    *x = dy * factor;
+impl Pooling {
+    /// (samples * tokens, width) to (samples, width).
+    pub(crate) fn forward<T: Real>(&self, x: &[T], sequences: Sequences, width: usize) -> Vec<T> {
+        let mut pooled = vec![T::zero(); sequences.samples * width];
+        match self {
+            Self::MeanOfPatches => {
+                let factor = T::from_f64(1.0 / (sequences.tokens - 1) as f64);
+                let samples = pooled.par_chunks_mut(width).zip(x.par_chunks(sequences.tokens * width));
+                samples.for_each(|(pooled, sample)| {
+                    for row in sample.chunks_exact(width).skip(1) {
+                        add_to(pooled, row);
+                    }
+                    for x in pooled {
+                        *x *= factor;
+                    }
+                });
+            }
+            Self::Rows(rows) => {
+                for (pooled, &row) in pooled.chunks_exact_mut(width).zip(rows) {
+                    pooled.copy_from_slice(&x[row as usize * width..][..width]);
                 }
             }
-        });
-    })?;
-    Ok(Some(tensor(dx, (sequences.samples * sequences.tokens, width))?))
-}
-
-impl CustomOp1 for MeanOfPatches {
-    fn name(&self) -> &'static str {
-        "mean-of-patches"
+        }
+        pooled
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), "mean-of-patches", mean(self.0, x, layout))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let (_, width) = x.dims2()?;
-        by_dtype!(x.dtype(), "mean-of-patches", mean_backward(self.0, width, dy))
+    /// The gradient by every token, written to `dx`, from that by the vectors.
+    pub(crate) fn backward<T: Real>(&self, d_pooled: &[T], sequences: Sequences, width: usize, dx: &mut [T]) {
+        match self {
+            Self::MeanOfPatches => {
+                let factor = T::from_f64(1.0 / (sequences.tokens - 1) as f64);
+                let samples = dx.par_chunks_mut(sequences.tokens * width).zip(d_pooled.par_chunks(width));
+                samples.for_each(|(sample, d_pooled)| {
+                    let (first, rest) = sample.split_at_mut(width);
+                    first.fill(T::zero());
+                    for row in rest.chunks_exact_mut(width) {
+                        for (dx, &dy) in row.iter_mut().zip(d_pooled) {
+                            *dx = dy * factor;
+                        }
+                    }
+                });
+            }
+            Self::Rows(rows) => {
+                dx.fill(T::zero());
+                for (d_pooled, &row) in d_pooled.chunks_exact(width).zip(rows) {
+                    dx[row as usize * width..][..width].copy_from_slice(d_pooled);
+                }
+            }
+        }
     }
 }

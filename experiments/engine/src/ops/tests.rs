@@ -140,15 +140,31 @@ fn tokens_are_assembled_with_their_positions() {
     }
 }
 
+/// Both poolings against their formulas; backward is the transpose of forward, which is linear.
 #[test]
-fn the_mean_leaves_the_class_token_out() {
-    let shape = Sequences { samples: 2, tokens: 4 };
-    let x = var(&[8, 3], 0.7);
-    let xs = numbers(&x);
-    let expected: Vec<f64> = (0..2)
-        .flat_map(|sample| (0..3).map(move |c| (sample, c)))
-        .map(|(sample, c)| (1..4).map(|token| xs[(sample * 4 + token) * 3 + c]).sum::<f64>() / 3.0)
-        .collect();
-    assert_near(&mean_of_patches(&x, shape).expect("means"), &expected);
-    check(&[x], |t| mean_of_patches(&t[0], shape));
+fn pooling_is_its_formula_and_backward_its_transpose() {
+    let (sequences, width) = (Sequences { samples: 2, tokens: 4 }, 3);
+    let x = wave(24, 0.7);
+    let mean =
+        |sample: usize, c: usize| (1..4).map(|token| x[(sample * 4 + token) * 3 + c]).sum::<f64>() / 3.0;
+    let chosen = |sample: usize, c: usize| x[[2, 5][sample] * 3 + c];
+    type Formula<'a> = &'a dyn Fn(usize, usize) -> f64;
+    let cases: [(Pooling, Formula); 2] =
+        [(Pooling::MeanOfPatches, &mean), (Pooling::Rows(vec![2, 5]), &chosen)];
+    for (pooling, formula) in cases {
+        let pooled = pooling.forward(&x, sequences, width);
+        for (index, &found) in pooled.iter().enumerate() {
+            assert!((found - formula(index / 3, index % 3)).abs() < 1e-12);
+        }
+        let dy = wave(6, 1.3);
+        let mut dx = vec![9.0; 24];
+        pooling.backward(&dy, sequences, width, &mut dx);
+        for element in 0..24 {
+            let mut unit = vec![0.0; 24];
+            unit[element] = 1.0;
+            let moved = pooling.forward(&unit, sequences, width);
+            let expected: f64 = moved.iter().zip(&dy).map(|(a, b)| a * b).sum();
+            assert!((dx[element] - expected).abs() < 1e-12, "{pooling:?} {element}");
+        }
+    }
 }

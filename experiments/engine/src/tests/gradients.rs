@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use shoestring_planner::recipe::Precision;
+
 use super::{Pairs, double, variants};
 use crate::clip::Clip;
 use crate::gradients::Gradient;
@@ -91,4 +93,68 @@ fn chunks_give_the_gradient_of_the_whole_batch() {
             }
         }
     }
+}
+
+/// Both towers wide and deep enough that rounding adds up, and batches of several slabs with a shorter last one.
+fn larger() -> shoestring_planner::architecture::Architecture {
+    let mut architecture = variants()[0].clone();
+    (architecture.vision_cfg.width, architecture.vision_cfg.head_width) = (64, 32);
+    (architecture.text_cfg.width, architecture.text_cfg.heads) = (96, 3);
+    (architecture.vision_cfg.layers, architecture.text_cfg.layers) = (4, 4);
+    architecture
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+/// In bf16 every tensor's gradient points where that in `f32` does.
+#[test]
+fn gradients_in_bf16_are_those_in_single_precision_to_its_precision() {
+    let mut clip = Clip::new(&larger(), 2.5, 3).expect("a model");
+    let pairs = Pairs::new(45, None);
+    clip.set_precision(Precision::F32);
+    let (single_loss, single) = clip.gradients(&pairs.input()).expect("gradients");
+    clip.set_precision(Precision::Bf16);
+    let (half_loss, half) = clip.gradients(&pairs.input()).expect("gradients");
+    assert!((half_loss / single_loss - 1.0).abs() < 1e-2, "{half_loss} {single_loss}");
+    assert_ne!(half_loss, single_loss, "both are the same precision");
+    let mut all = [Vec::new(), Vec::new()];
+    for (name, gradient) in &single {
+        all[0].extend_from_slice(gradient);
+        all[1].extend_from_slice(&half[name]);
+        // The gradient of the keys' bias is zero but for rounding.
+        if !name.ends_with("attn.in_proj_bias") {
+            let cosine = cosine(gradient, &half[name]);
+            assert!(cosine > 0.995, "{name}: {cosine}");
+        }
+    }
+    let cosine = cosine(&all[0], &all[1]);
+    assert!(cosine > 0.999, "{cosine}");
+}
+
+/// Activations computed again are the same activations.
+#[test]
+fn recomputing_changes_no_bit() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let gradients = |recompute: bool| {
+            let mut clip = Clip::new(&larger(), 2.5, 3).expect("a model");
+            clip.set_precision(precision);
+            clip.set_recompute(recompute);
+            clip.gradients(&Pairs::new(45, None).input()).expect("gradients")
+        };
+        assert!(gradients(false) == gradients(true), "{precision:?}");
+    }
+}
+
+/// A model whose widths are odd cannot be multiplied in pairs: it is computed in `f32`, not refused.
+#[test]
+fn odd_widths_are_computed_in_single_precision() {
+    let mut architecture = variants()[0].clone();
+    (architecture.text_cfg.width, architecture.text_cfg.heads) = (15, 3);
+    let mut clip = Clip::new(&architecture, 2.5, 3).expect("a model");
+    clip.set_precision(Precision::Bf16);
+    assert_eq!(clip.precision(), Precision::F32);
+    assert!(clip.gradients(&Pairs::new(3, None).input()).expect("gradients").0.is_finite());
 }

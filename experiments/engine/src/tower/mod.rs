@@ -18,6 +18,8 @@ mod buffers;
 mod epilogues;
 mod norm;
 mod slab;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -30,6 +32,7 @@ use self::slab::forward_slab;
 use self::weights::{Direction, Held, Packed};
 pub(crate) use self::weights::{Gradients, is_matrix};
 use crate::error::Result;
+use crate::ops::Sequences;
 use crate::ops::level::Level;
 use crate::ops::stored::Stored;
 use crate::params::Parameters;
@@ -78,6 +81,10 @@ fn padded<S>(columns: usize) -> usize {
 impl Work {
     pub(crate) fn rows(&self) -> usize {
         self.samples * self.tokens
+    }
+
+    pub(crate) fn sequences(&self) -> Sequences {
+        Sequences { samples: self.samples, tokens: self.tokens }
     }
 
     /// Samples of a slab: a function of the shape alone, so that sums over slabs do not depend on the threads.
