@@ -1,12 +1,11 @@
 //! Where each number of a plan is from, and what the reader should know about it.
 
-use chrono::NaiveDate;
-
 use super::candidate::Candidate;
 use super::choose::law_error_points;
 use super::request::DataRequest;
 use super::space::{ASSUMED_DEADLINE, Space};
 use crate::calibration::Calibration;
+use crate::offer::age_days;
 use crate::plan::{SourceNote, money};
 use crate::published;
 use crate::recipe::TextReduction;
@@ -17,15 +16,6 @@ use crate::time::speed_source;
 const STALE_DAYS: i64 = 90;
 /// CLIPA's schedules begin at this batch.
 const CLIPA_BATCH: u32 = 4_096;
-
-/// Days from a catalogue's date to `today`: a day, or the first of the month or year that it names.
-pub(super) fn age_days(as_of: &str, today: NaiveDate) -> Option<i64> {
-    let mut parts = as_of.trim().splitn(3, '-');
-    let year: i32 = parts.next()?.parse().ok()?;
-    let month: u32 = parts.next().map_or(Some(1), |part| part.parse().ok())?;
-    let day: u32 = parts.next().map_or(Some(1), |part| part.get(..2).unwrap_or(part).parse().ok())?;
-    Some((today - NaiveDate::from_ymd_opt(year, month, day)?).num_days())
-}
 
 /// `117 days old`; where the catalogue names no day, `up to 327 days old`.
 fn age_words(as_of: &str, days: i64) -> String {
@@ -157,6 +147,8 @@ impl Space<'_> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::NaiveDate;
+
     use super::*;
 
     #[test]

@@ -250,18 +250,23 @@ pub(super) fn frontier(budgets: &[Usd]) -> Result<Frontier, Failure> {
         .find(|offer| offer.provider == PAPER)
         .map_or(String::new(), |offer| offer.as_of.clone());
     Ok(Frontier {
-        points: points
-            .into_iter()
-            .filter_map(|point| {
-                Some(FrontierPoint {
-                    label: point.label,
-                    cost_usd: point.cost.p50,
-                    accuracy_percent: point.accuracy_percent?.into(),
-                })
-            })
-            .collect(),
+        points: drawable(points),
         context: "planned for 8 x A100-80GB at the CLIPA-v2 paper's 1.575 USD per GPU-hour, DataComp-1B"
             .into(),
         as_of: format!("published costs as printed; the paper's price of {as_of}"),
     })
+}
+
+/// The points of a frontier that claim an accuracy, as charts take them.
+fn drawable(points: Vec<search::FrontierPoint>) -> Vec<FrontierPoint> {
+    points
+        .into_iter()
+        .filter_map(|point| {
+            Some(FrontierPoint {
+                label: point.label,
+                cost_usd: point.cost.p50,
+                accuracy_percent: point.accuracy_percent?.into(),
+            })
+        })
+        .collect()
 }

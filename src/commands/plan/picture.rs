@@ -5,9 +5,9 @@ use std::path::Path;
 use shoestring_planner::plan::Plan;
 use shoestring_planner::search;
 use shoestring_planner::units::Usd;
-use shoestring_reports::{Choice, FrontierPoint};
+use shoestring_reports::Choice;
 
-use super::failure;
+use super::{drawable, failure};
 use crate::failure::{Exit, Failure};
 use crate::output::write_file;
 
@@ -61,16 +61,7 @@ fn choice(plan: &Plan, accuracy: f64) -> Result<Choice, Failure> {
         budget: plan.budget,
         chosen: (plan.chosen.cost.total.p50, accuracy),
         chosen_tokens: plan.chosen.stages.first().map_or(0, |planned| planned.image_tokens.0),
-        frontier: frontier
-            .into_iter()
-            .filter_map(|point| {
-                Some(FrontierPoint {
-                    label: point.label,
-                    cost_usd: point.cost.p50,
-                    accuracy_percent: point.accuracy_percent?.into(),
-                })
-            })
-            .collect(),
+        frontier: drawable(frontier),
         by_tokens,
     })
 }
