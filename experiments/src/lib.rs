@@ -4,6 +4,7 @@
 
 pub mod calibrate;
 pub use shoestring_engine::measure as bench;
+pub mod models;
 pub mod records;
 pub mod run;
 pub mod signals;

@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod law;
 mod ledger;
+mod models;
 mod plan;
 mod prices;
 mod report;
@@ -16,6 +17,7 @@ pub(crate) use bench::{BenchArgs, CalibrateArgs};
 pub(crate) use data::{DataCommand, SynthArgs};
 pub(crate) use law::{BacktestArgs, LawArgs, LawCommand, LawFitArgs};
 pub(crate) use ledger::{LedgerArgs, LedgerCommand};
+pub(crate) use models::{ExportArgs, ImportArgs, Target};
 pub(crate) use plan::{PlanArgs, PlanFormat};
 pub(crate) use prices::{
     PricesCommand, PricesDiffArgs, PricesFormat, PricesImportArgs, PricesListArgs, PricesSort, PricesSource,
@@ -54,6 +56,10 @@ pub(crate) enum Command {
     /// Data sets.
     #[command(subcommand)]
     Data(DataCommand),
+    /// A trained model in the format of open_clip or Hugging Face, with a model card.
+    Export(ExportArgs),
+    /// A published model (open_clip, Hugging Face, PyTorch weights) as a folder that a recipe can start from.
+    Import(ImportArgs),
     /// Measure this machine with real training steps, for plans with `--offer this-machine`.
     Calibrate(CalibrateArgs),
     /// Time training steps of known shapes on this machine, and how far from its products' peak they are.

@@ -5,6 +5,8 @@ mod bench;
 mod calibrate;
 mod data;
 mod demo;
+mod export;
+mod import;
 mod law;
 mod ledger;
 mod plan;
@@ -32,6 +34,8 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
         Command::Report(args) => report::report(&args, printer),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
+        Command::Export(args) => export::export(&args, printer),
+        Command::Import(args) => import::import(&args, printer),
         Command::Bench(args) => bench::bench(&args, printer),
         Command::Calibrate(args) => calibrate::calibrate(&args, printer),
         Command::Prices(PricesCommand::List(args)) => prices::list(&args, printer),

@@ -13,6 +13,7 @@ use super::error::RunError;
 use super::executor::{Evaluated, Executor, Proceed, Saved, Stepped};
 use super::start::Train;
 use super::state::Drawn;
+use crate::models::Starting;
 use crate::records::Accuracy;
 
 /// Images, or prompts, encoded at a time in an evaluation.
@@ -28,6 +29,8 @@ const WIDTHS_PER_TOKEN: u64 = 20;
 pub(crate) struct Workshop<'a> {
     recipe: &'a Recipe,
     stages: Vec<StageData>,
+    /// What training starts from, where that is not the seed.
+    start: Option<Starting>,
 }
 
 /// The data of one stage.
@@ -39,7 +42,7 @@ struct StageData {
 
 impl<'a> Workshop<'a> {
     pub(crate) fn new(recipe: &'a Recipe) -> Self {
-        Self { recipe, stages: Vec::new() }
+        Self { recipe, stages: Vec::new(), start: None }
     }
 
     pub(crate) fn training_samples(&self) -> Samples {
@@ -58,6 +61,7 @@ fn evaluation_samples(stages: &[StageData]) -> u64 {
 impl Train for Workshop<'_> {
     fn open(&mut self) -> Result<(), RunError> {
         let Recipe { data, architecture, stages, seed, evaluation, .. } = self.recipe;
+        self.start = Starting::of(self.recipe)?;
         self.stages.clear();
         for stage in stages {
             let loader = Loader::open(&data.train, stage, architecture, *seed, data.unique_samples)?;
@@ -72,7 +76,7 @@ impl Train for Workshop<'_> {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = Vec::new();
+        let mut warnings: Vec<String> = self.start.iter().map(|start| start.note.clone()).collect();
         for stage in &self.stages {
             let of_set = stage.evaluation.iter().flat_map(|set| set.warnings());
             for warning in stage.loader.warnings().iter().chain(of_set) {
@@ -86,7 +90,10 @@ impl Train for Workshop<'_> {
 
     fn build(&mut self) -> Result<Box<dyn Executor>, RunError> {
         let recipe = self.recipe;
-        let trainer = Trainer::new(&recipe.architecture, &recipe.optimizer, recipe.seed)?;
+        let mut trainer = Trainer::new(&recipe.architecture, &recipe.optimizer, recipe.seed)?;
+        if let Some(start) = &self.start {
+            trainer.load_model(&start.model_bytes(&trainer.model_bytes()?)?)?;
+        }
         Ok(Box::new(ClipExecutor {
             architecture: recipe.architecture.clone(),
             stages: recipe.stages.clone(),

@@ -17,7 +17,7 @@
 //! # Stages
 //! A stage starts from the weights of the one before with fresh optimiser moments, as CLIPA fine-tunes.
 
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod clip;
 mod course;
 mod directory;

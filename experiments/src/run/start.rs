@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock, Terms};
-use shoestring_planner::recipe::Recipe;
+use shoestring_planner::recipe::{Recipe, Start};
 use shoestring_planner::units::{Samples, Usd};
 
 use super::checkpoint::{self, Found};
@@ -51,7 +51,10 @@ impl Order<'_> {
             self.folder
         })
         .map_err(|source| RunError::file(self.folder, "find", source))?;
-        Ok(Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() })
+        let start = self.recipe.start.as_ref().map(|start| Start {
+            from: folder.join(&start.from).to_string_lossy().into_owned(),
+        });
+        Ok(Recipe { data: self.recipe.data.resolved(&folder), start, ..self.recipe.clone() })
     }
 }
 

@@ -7,7 +7,7 @@ use shoestring_planner::architecture::Architecture;
 use shoestring_planner::recipe::{DataSource, EvaluationData};
 use shoestring_planner::units::{Samples, Tokens};
 
-use super::prompts::{self, DEFAULT_TEMPLATE};
+use super::prompts::{self, DEFAULT_TEMPLATE, PromptCut};
 use crate::bad::{BadSample, Counts, DEFAULT_TOLERANCE, SharedCounts};
 use crate::error::DataError;
 use crate::permutation::Permutation;
@@ -55,6 +55,19 @@ impl EvaluationSet {
         image_size_px: u32,
         text_tokens: Tokens,
         max_samples: Samples,
+    ) -> Result<Self, DataError> {
+        let cut = PromptCut::KeepName;
+        Self::open_with(evaluation, architecture, image_size_px, text_tokens, max_samples, cut)
+    }
+
+    /// As [`EvaluationSet::open`], saying what happens to prompts that are too long.
+    pub fn open_with(
+        evaluation: &EvaluationData,
+        architecture: &Architecture,
+        image_size_px: u32,
+        text_tokens: Tokens,
+        max_samples: Samples,
+        cut: PromptCut,
     ) -> Result<Self, DataError> {
         Tokenizer::check_vocabulary(architecture.text_cfg.vocab_size)?;
         if image_size_px == 0 || text_tokens.0 < 3 {
@@ -104,7 +117,7 @@ impl EvaluationSet {
         let all =
             class_names.iter().flat_map(|class| templates.iter().map(move |template| (class, template)));
         ids.chunks_exact_mut(length).zip(all).for_each(|(out, (class, template))| {
-            prompts::prompt(template, class, out);
+            prompts::prompt(template, class, cut, out);
         });
         let mut warnings = source.warnings("data.evaluation.samples", evaluation.samples);
         warnings.extend(prompts::collisions(&class_names, &ids, templates.len() * length));
