@@ -13,7 +13,7 @@ use crate::permutation::Permutation;
 use crate::picture::{Region, kept_patches, random_resized_crop, resize_normalised};
 use crate::source::{Fault, Parts, Source};
 use crate::streams::{CROP, IMAGE_MASK, SHUFFLE, Stream, TEXT, derive_seed};
-use crate::text::{Tokenizer, check_reduction, reduce};
+use crate::text::{Tokenizer, reduce};
 
 /// Bad samples in a row after which a data set is given up: with the tolerated tenth, this many in a row do
 /// not happen.
@@ -48,6 +48,7 @@ pub struct Loader {
     /// Patches along a side of the image.
     side: u32,
     image_tokens: usize,
+    tokenizer: &'static Tokenizer,
     seed: u64,
     /// Random resized crops: for pictures from outside. The generator has variety of its own, and a crop
     /// would make its words for place and size untrue.
@@ -67,8 +68,8 @@ impl Loader {
         seed: u64,
         unique_samples: Samples,
     ) -> Result<Self, DataError> {
-        check_reduction(stage.text_reduction)?;
-        Tokenizer::check_vocabulary(architecture.text_cfg.vocab_size)?;
+        let tokenizer = Tokenizer::named(architecture.text_cfg.hf_tokenizer_name);
+        tokenizer.check_vocabulary(architecture.text_cfg.vocab_size)?;
         let patch = architecture.vision_cfg.patch_size;
         if patch == 0 || stage.image_size_px < patch || !stage.image_size_px.is_multiple_of(patch) {
             return Err(DataError::Value {
@@ -95,6 +96,7 @@ impl Loader {
             stage: stage.clone(),
             side: stage.image_size_px / patch,
             image_tokens: stage.image_tokens(architecture).0 as usize,
+            tokenizer,
             seed: derive_seed(seed, &stage.name),
             crops,
             tolerance: DEFAULT_TOLERANCE,
@@ -217,9 +219,8 @@ impl Loader {
                     if let Some(patches) = kept_patches(reduction, ratio, self.side, &mut stream) {
                         kept.copy_from_slice(&patches);
                     }
-                    let tokens = Tokenizer::shared().encode(&caption);
                     let mut stream = Stream::new(self.seed, TEXT, number);
-                    reduce(&tokens, self.stage.text_reduction, &mut stream, ids)?;
+                    reduce(self.tokenizer, &caption, self.stage.text_reduction, &mut stream, ids)?;
                     return Ok(bad);
                 }
             }
