@@ -219,6 +219,11 @@ impl Starting {
         Ok(Some(Self { model, folder, note }))
     }
 
+    /// Side of the images that the weights are for: learned positions are on its grid.
+    pub(crate) fn image_size_px(&self) -> u32 {
+        self.model.architecture.vision_cfg.image_size
+    }
+
     /// The bytes that the engine loads: these weights, and `initial` where the recipe's text is longer than theirs.
     pub(crate) fn model_bytes(&self, initial: &[u8]) -> Result<Vec<u8>, RunError> {
         const POSITIONS: &str = "positional_embedding";

@@ -212,6 +212,7 @@ fn size_of(stage: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::Schedule;
     use crate::units::Usd;
 
     fn fixed(texts: &[&str]) -> Result<Request, RequestError> {
@@ -248,6 +249,9 @@ mod tests {
             batch: 4,
             learning_rate: 1.0,
             warmup_samples: Samples(0),
+            schedule: Schedule::Cosine,
+            decay_fraction: None,
+            carry_optimizer: false,
         };
         let mut stages = [blank("pretrain"), blank("finetune-224"), blank("finetune-336")];
         request.fixed.apply(&mut stages);
