@@ -3,6 +3,7 @@
 //! [`run::start`] trains; [`status`] says where runs stand; [`calibrate`] measures this machine for the planner.
 
 pub mod calibrate;
+pub mod evaluate;
 pub use shoestring_engine::measure as bench;
 pub mod models;
 pub mod records;

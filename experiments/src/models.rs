@@ -3,9 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use shoestring_exchange::{Card, Fact, Form, Model, read_model, read_safetensors, safetensors_bytes};
+use shoestring_data::picture::mean_std;
+use shoestring_exchange::{
+    Card, Fact, Form, Interpolation, Model, Preprocess, read_model, read_safetensors, safetensors_bytes,
+};
 use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::{Recipe, Stage, write_recipe};
+use shoestring_planner::recipe::{self, Recipe, Stage, write_recipe};
 use shoestring_planner::units::Hours;
 
 use crate::records::{EvaluationLine, read_lines};
@@ -104,11 +107,28 @@ fn of_run(path: &Path, step: Option<u64>) -> Result<Opened, RunError> {
     };
     let file = checkpoint.join(checkpoint::MODEL);
     let weights = read_safetensors(&file, &saved.model)?;
-    let model =
-        Model::of_checkpoint(&file, &recipe.architecture, stage.image_size_px, stage.text_tokens.0, weights)?;
+    let model = Model::of_checkpoint(
+        &file,
+        &recipe.architecture,
+        stage.image_size_px,
+        stage.text_tokens.0,
+        preprocess(&recipe),
+        weights,
+    )?;
     let (stage_index, step, samples_seen) = (state.stage_index, state.step, state.samples_seen);
     let run = FromRun { directory, recipe, checkpoint, stage_index, step, samples_seen, passed_over };
     Ok(Opened { model, origin: Origin::Run(Box::new(run)) })
+}
+
+/// How pictures are prepared in a run's evaluations.
+fn preprocess(recipe: &Recipe) -> Preprocess {
+    let how = recipe.data.reading.images();
+    let (mean, std) = mean_std(how.normalisation);
+    let interpolation = match how.interpolation {
+        recipe::Interpolation::Bicubic => Interpolation::Bicubic,
+        recipe::Interpolation::Bilinear => Interpolation::Bilinear,
+    };
+    Preprocess::of_training(mean, std, interpolation)
 }
 
 /// What a card says of a model. `usage` says how to load it, in Python.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shoestring_durable::write_file;
 use shoestring_engine::tensor_specs;
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
 };
 
 use crate::error::{ExchangeError, Result};
@@ -32,14 +32,23 @@ fn check(architecture: &Architecture) -> Result<()> {
     if vision.pool_type != ImagePool::Tok {
         return refuse("vision_cfg.pool_type", &"avg", "it always takes the class token");
     }
+    if vision.attentional_pool {
+        return refuse("vision_cfg.attentional_pool", &true, "it always takes the class token");
+    }
     if vision.no_ln_pre {
         return refuse("vision_cfg.no_ln_pre", &true, "it always has a norm before the first block");
     }
     if text.no_causal_mask {
         return refuse("text_cfg.no_causal_mask", &true, "its text tower always looks back only");
     }
-    if text.pool_type != TextPool::Argmax {
-        return refuse("text_cfg.pool_type", &"last", "it always takes the end marker");
+    let at_end = match text.pool_type {
+        TextPool::Argmax => true,
+        TextPool::Eos => text.eos_id == Some(END),
+        TextPool::Last | TextPool::First => false,
+    };
+    if !at_end || text.hf_tokenizer_name != TextTokenizer::Clip {
+        let pool = format!("{:?}", text.pool_type).to_lowercase();
+        return refuse("text_cfg.pool_type", &pool, "it always takes the end marker of CLIP's tokenizer");
     }
     if text.vocab_size <= END {
         return refuse("text_cfg.vocab_size", &text.vocab_size, "it looks for CLIP's end marker, 49407");
@@ -102,7 +111,7 @@ pub fn write_hugging_face(model: &Model, folder: &Path, card: &str) -> Result<()
     names.extend(TOKENIZER_NAMES);
     prepare(folder, &names)?;
     let mut ours = model.weights.clone();
-    ours.insert(POSITIONS.to_owned(), positions(&model.architecture));
+    ours.entry(POSITIONS.to_owned()).or_insert_with(|| positions(&model.architecture));
     let mut theirs = Weights::new();
     for (name, weight) in ours {
         match place(&name) {
@@ -204,7 +213,7 @@ pub(crate) fn model_of(
     weights_path: &Path,
     mut theirs: Weights,
 ) -> Result<Model> {
-    let architecture = architecture(config_path, config)?;
+    let mut architecture = architecture(config_path, config)?;
     theirs.retain(|name, _| !name.ends_with("position_ids"));
     let mut ours = Weights::new();
     let mut shapes: Vec<(String, Vec<usize>)> =
@@ -242,7 +251,7 @@ pub(crate) fn model_of(
     if let Some((tensor, weight)) = theirs.into_iter().next() {
         return Err(ExchangeError::Surplus { path: weights_path.to_owned(), tensor, found: weight.shape });
     }
-    take_positions(weights_path, &architecture, &mut ours)?;
+    take_positions(weights_path, &mut architecture, &mut ours)?;
     let weights = fit(weights_path, &architecture, ours)?;
     Ok(Model { architecture, preprocess: preprocess(preprocessor), weights })
 }
@@ -329,6 +338,9 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
             pool_type: ImagePool::Tok,
             no_ln_pre: false,
             pos_embed_type: ImagePositions::SinCos2d,
+            attentional_pool: false,
+            attn_pooler_queries: 256,
+            attn_pooler_heads: 8,
         },
         text_cfg: TextConfig {
             context_length: number(text, "max_position_embeddings", 77)?,
@@ -339,6 +351,8 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
             mlp_ratio: ratio(number(text, "intermediate_size", 2048)?, text_width),
             pool_type: TextPool::Argmax,
             no_causal_mask: false,
+            hf_tokenizer_name: TextTokenizer::Clip,
+            eos_id: None,
         },
     };
     architecture.check().map_err(|error| ExchangeError::Config {

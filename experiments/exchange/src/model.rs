@@ -45,15 +45,13 @@ pub struct Preprocess {
 }
 
 impl Preprocess {
-    /// What models trained here see in an evaluation: CLIPA's, with `ImageNet`'s mean and deviation.
+    /// What models trained here see in an evaluation: pictures squashed, as CLIPA's.
     #[must_use]
-    pub fn clipa() -> Self {
-        Self {
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-            interpolation: Interpolation::Bilinear,
-            resize_mode: ResizeMode::Squash,
-        }
+    pub fn of_training(mean: [f32; 3], std: [f32; 3], interpolation: Interpolation) -> Self {
+        // The constants have few digits: 0.485, not 0.48500001430511475.
+        let round = |numbers: [f32; 3]| numbers.map(|number| (f64::from(number) * 1e8).round() / 1e8);
+        let (mean, std) = (round(mean), round(std));
+        Self { mean, std, interpolation, resize_mode: ResizeMode::Squash }
     }
 
     /// `open_clip`'s where a configuration says nothing: `OpenAI`'s.
@@ -87,11 +85,12 @@ impl Model {
         architecture: &Architecture,
         image_size_px: u32,
         text_tokens: u32,
+        preprocess: Preprocess,
         weights: Weights,
     ) -> Result<Self> {
-        let mut weights = fit(path, architecture, weights)?;
         let mut architecture = architecture.clone();
         architecture.vision_cfg.image_size = image_size_px;
+        let mut weights = fit(path, &architecture, weights)?;
         let text_tokens = text_tokens.min(architecture.text_cfg.context_length);
         architecture.text_cfg.context_length = text_tokens;
         if let Some(positions) = weights.get_mut("positional_embedding") {
@@ -99,7 +98,7 @@ impl Model {
             positions.shape = vec![text_tokens as usize, width];
             positions.numbers.truncate(text_tokens as usize * width);
         }
-        Ok(Self { architecture, preprocess: Preprocess::clipa(), weights })
+        Ok(Self { architecture, preprocess, weights })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use shoestring_durable::write_file;
 use shoestring_engine::position_table;
-use shoestring_planner::architecture::{Architecture, ImagePool};
+use shoestring_planner::architecture::{Architecture, ImagePool, ImagePositions, TextTokenizer};
 use shoestring_planner::open_clip::read_config;
 
 use crate::error::{ExchangeError, Result};
@@ -56,7 +56,7 @@ const TEXT_FIELDS: [&str; 11] = [
 pub fn write_open_clip(model: &Model, folder: &Path, card: &str) -> Result<()> {
     prepare(folder, &[WEIGHTS_NAME, CONFIG_NAME, CARD_NAME])?;
     let mut weights = model.weights.clone();
-    weights.insert(POSITIONS.to_owned(), positions(&model.architecture));
+    weights.entry(POSITIONS.to_owned()).or_insert_with(|| positions(&model.architecture));
     let path = folder.join(WEIGHTS_NAME);
     write_file(&path, &safetensors_bytes(&path, &weights)?)?;
     write_file(&folder.join(CARD_NAME), card.as_bytes())?;
@@ -75,7 +75,8 @@ pub(crate) fn positions(architecture: &Architecture) -> Weight {
 fn config(model: &Model) -> Value {
     let Architecture { embed_dim, vision_cfg: vision, text_cfg: text, .. } = &model.architecture;
     let average = vision.pool_type == ImagePool::Avg;
-    json!({
+    let fixed = vision.pos_embed_type == ImagePositions::SinCos2d;
+    let mut config = json!({
         "model_cfg": {
             "embed_dim": embed_dim,
             "vision_cfg": {
@@ -86,7 +87,7 @@ fn config(model: &Model) -> Value {
                 "patch_size": vision.patch_size,
                 "mlp_ratio": vision.mlp_ratio,
                 "no_ln_pre": vision.no_ln_pre,
-                "pos_embed_type": "sin_cos_2d",
+                "pos_embed_type": if fixed { "sin_cos_2d" } else { "learnable" },
                 "pool_type": vision.pool_type,
                 // With the class token, a norm before or after the choice of it is the same.
                 "final_ln_after_pool": average,
@@ -103,7 +104,22 @@ fn config(model: &Model) -> Value {
             },
         },
         "preprocess_cfg": model.preprocess,
-    })
+    });
+    if vision.attentional_pool {
+        let vision_cfg = &mut config["model_cfg"]["vision_cfg"];
+        vision_cfg["attentional_pool"] = json!(true);
+        vision_cfg["attn_pooler_queries"] = json!(vision.attn_pooler_queries);
+        vision_cfg["attn_pooler_heads"] = json!(vision.attn_pooler_heads);
+    }
+    let text_cfg = &mut config["model_cfg"]["text_cfg"];
+    if let Some(id) = text.eos_id {
+        text_cfg["eos_id"] = json!(id);
+    }
+    if text.hf_tokenizer_name == TextTokenizer::Bert {
+        text_cfg["hf_tokenizer_name"] = json!("bert-base-uncased");
+        text_cfg["tokenizer_kwargs"] = json!({"strip_sep_token": true});
+    }
+    config
 }
 
 /// A model of a configuration's JSON (with or without `model_cfg` around it) and tensors by `open_clip`'s or
@@ -114,10 +130,10 @@ pub(crate) fn model_of(
     weights_path: &Path,
     weights: Weights,
 ) -> Result<Model> {
-    let architecture = architecture(config_path, config)?;
+    let mut architecture = architecture(config_path, config)?;
     let preprocess = preprocess(config_path, config.get("preprocess_cfg"))?;
     let mut weights = our_names(weights);
-    take_positions(weights_path, &architecture, &mut weights)?;
+    take_positions(weights_path, &mut architecture, &mut weights)?;
     let weights = fit(weights_path, &architecture, weights)?;
     Ok(Model { architecture, preprocess, weights })
 }
@@ -207,9 +223,9 @@ fn our_names(weights: Weights) -> Weights {
         .collect()
 }
 
-/// Takes the table of positions out of the tensors where it is the one that the engine computes. The class token's
-/// row is a constant beside the class token and is added to it.
-pub(crate) fn take_positions(path: &Path, architecture: &Architecture, weights: &mut Weights) -> Result<()> {
+/// Takes the table of positions out of the tensors where it is the one that the engine computes; the class token's row
+/// is a constant beside the class token and is added to it. Any other table stays, as learned positions.
+pub(crate) fn take_positions(path: &Path, architecture: &mut Architecture, weights: &mut Weights) -> Result<()> {
     let computed = positions(architecture);
     let Some(table) = weights.remove(POSITIONS) else {
         return Err(ExchangeError::Missing {
@@ -227,25 +243,16 @@ pub(crate) fn take_positions(path: &Path, architecture: &Architecture, weights: 
         });
     }
     let width = architecture.vision_cfg.width as usize;
-    let differs = table.numbers[width..]
-        .iter()
-        .zip(&computed.numbers[width..])
-        .any(|(a, b)| !((a - b).abs() <= SAME_TABLE));
-    if differs {
-        return Err(ExchangeError::format(
-            path,
-            format!(
-                "tensor `{POSITIONS}` is not the table of sine-cosine positions, which are the ones computed here"
-            ),
-            "models with CLIPA's positions can be imported",
-        ));
-    }
-    if let Some(class) = weights.get_mut(CLASS) {
-        class
-            .numbers
-            .iter_mut()
-            .zip(&table.numbers[..width])
-            .for_each(|(class, position)| *class += position);
+    let pairs = table.numbers[width..].iter().zip(&computed.numbers[width..]);
+    let same = pairs.fold(0f32, |most, (a, b)| if (a - b).is_nan() { f32::NAN } else { most.max((a - b).abs()) });
+    if same <= SAME_TABLE {
+        architecture.vision_cfg.pos_embed_type = ImagePositions::SinCos2d;
+        if let Some(class) = weights.get_mut(CLASS) {
+            class.numbers.iter_mut().zip(&table.numbers[..width]).for_each(|(class, position)| *class += position);
+        }
+    } else {
+        architecture.vision_cfg.pos_embed_type = ImagePositions::Learnable;
+        weights.insert(POSITIONS.to_owned(), table);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shoestring_data::picture::View;
 use shoestring_data::evaluation::{Tally, class_embeddings};
 use shoestring_data::{Batch, DataError, EvaluationSet, Loader, Prefetcher};
 use shoestring_engine::{
@@ -92,6 +93,7 @@ impl Train for Workshop<'_> {
             let set = data.evaluation.as_ref().map(|source| {
                 let max_samples = evaluation.max_samples;
                 EvaluationSet::open(source, architecture, stage.image_size_px, stage.text_tokens, max_samples)
+                    .map(|set| set.prepared(View::Squash, data.reading.images()))
             });
             let evaluation = set.transpose()?.map(Arc::new);
             self.stages.push(StageData { loader: Arc::new(loader), evaluation });

@@ -18,6 +18,7 @@
 //! A stage starts from the weights of the one before with fresh optimiser moments, as CLIPA fine-tunes.
 
 pub(crate) mod checkpoint;
+mod charge;
 mod clip;
 mod course;
 mod directory;
@@ -35,6 +36,7 @@ mod state;
 mod tests;
 pub mod timing;
 
+pub use self::charge::Charge;
 pub use self::checkpoint::{Checkpoint, list as list_checkpoints};
 pub use self::directory::RunDirectory;
 pub use self::error::RunError;

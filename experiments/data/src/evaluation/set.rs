@@ -4,14 +4,14 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::{DataSource, EvaluationData};
+use shoestring_planner::recipe::{DataSource, EvaluationData, ImagePreparation};
 use shoestring_planner::units::{Samples, Tokens};
 
 use super::prompts::{self, DEFAULT_TEMPLATE, PromptCut};
 use crate::bad::{BadSample, Counts, DEFAULT_TOLERANCE, SharedCounts};
 use crate::error::DataError;
 use crate::permutation::Permutation;
-use crate::picture::{Region, resize_normalised};
+use crate::picture::{View, resize_view};
 use crate::source::{Fault, Parts, Source};
 use crate::synth;
 use crate::text::Tokenizer;
@@ -40,6 +40,8 @@ pub struct EvaluationSet {
     prompts: Vec<u32>,
     text_tokens: usize,
     image_size_px: u32,
+    view: View,
+    preparation: ImagePreparation,
     warnings: Vec<String>,
     counts: SharedCounts,
 }
@@ -137,9 +139,18 @@ impl EvaluationSet {
             prompts: ids,
             text_tokens: length,
             image_size_px,
+            view: View::Squash,
+            preparation: ImagePreparation::default(),
             warnings,
             counts,
         })
+    }
+
+    /// Prepares images like this; without it they are squashed to the square, bicubic, normalised as `ImageNet`.
+    #[must_use]
+    pub fn prepared(mut self, view: View, preparation: ImagePreparation) -> Self {
+        (self.view, self.preparation) = (view, preparation);
+        self
     }
 
     /// Images, bad ones included.
@@ -204,7 +215,7 @@ impl EvaluationSet {
                 let index = self.chosen.as_ref().map_or(place, |chosen| chosen.at(place));
                 match self.source.labelled(index, self.class_names.len()) {
                     Ok((picture, label)) => {
-                        resize_normalised(&picture, Region::whole(&picture), self.image_size_px, out);
+                        resize_view(&picture, self.view, self.image_size_px, self.preparation, out);
                         Ok(Ok(label))
                     }
                     Err(Fault::Bad(bad)) => Ok(Err(bad)),
