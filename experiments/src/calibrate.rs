@@ -91,6 +91,9 @@ fn architecture(shape: &Shape) -> Architecture {
             patch_size: PATCH_SIZE,
             mlp_ratio: 4.0,
             pool_type: ImagePool::Avg,
+            attentional_pool: false,
+            attn_pooler_queries: 1,
+            attn_pooler_heads: 8,
             no_ln_pre: true,
             pos_embed_type: ImagePositions::SinCos2d,
         },
@@ -103,6 +106,7 @@ fn architecture(shape: &Shape) -> Architecture {
             mlp_ratio: 4.0,
             pool_type: TextPool::Argmax,
             no_causal_mask: false,
+            eos_id: None,
         },
     }
 }

@@ -70,6 +70,9 @@ impl Shape {
                 patch_size: patch,
                 mlp_ratio: 4.0,
                 pool_type: ImagePool::Avg,
+                attentional_pool: false,
+                attn_pooler_queries: 1,
+                attn_pooler_heads: 8,
                 no_ln_pre: true,
                 pos_embed_type: ImagePositions::SinCos2d,
             },
@@ -82,6 +85,7 @@ impl Shape {
                 mlp_ratio: 4.0,
                 pool_type: TextPool::Argmax,
                 no_causal_mask: false,
+                eos_id: None,
             },
         };
         Some(Self {

@@ -17,6 +17,9 @@ pub(crate) fn tiny() -> Architecture {
             patch_size: 4,
             mlp_ratio: 4.0,
             pool_type: ImagePool::Avg,
+            attentional_pool: false,
+            attn_pooler_queries: 1,
+            attn_pooler_heads: 8,
             no_ln_pre: true,
             pos_embed_type: ImagePositions::SinCos2d,
         },
@@ -29,6 +32,7 @@ pub(crate) fn tiny() -> Architecture {
             mlp_ratio: 4.0,
             pool_type: TextPool::Argmax,
             no_causal_mask: false,
+            eos_id: None,
         },
     }
 }
