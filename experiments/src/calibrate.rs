@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use shoestring_engine::{EngineError, measure::step_rate};
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
 };
 use shoestring_planner::calibration::{CALIBRATION_VERSION, Calibration, CalibrationRow};
 use shoestring_planner::compute::training_flops;
@@ -100,6 +100,7 @@ fn architecture(shape: &Shape) -> Architecture {
         text_cfg: TextConfig {
             context_length: shape.text_tokens,
             vocab_size: shoestring_data::text::VOCABULARY,
+            hf_tokenizer_name: TextTokenizer::Clip,
             width,
             heads: width / HEAD_WIDTH,
             layers: LAYERS,

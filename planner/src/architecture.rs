@@ -80,6 +80,24 @@ pub struct VisionConfig {
     pub pos_embed_type: ImagePositions,
 }
 
+/// What captions are tokenized with, named as in `open_clip`'s configs, where nothing stands for CLIP's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TextTokenizer {
+    /// CLIP's byte pairs: 49,408 ids.
+    #[default]
+    #[serde(rename = "clip")]
+    Clip,
+    /// BERT's word pieces, as CLIPA-v2: 30,522 ids.
+    #[serde(rename = "bert-base-uncased")]
+    Bert,
+}
+
+impl TextTokenizer {
+    fn is_clip(&self) -> bool {
+        *self == Self::Clip
+    }
+}
+
 /// Text tower (`text_cfg`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +106,9 @@ pub struct TextConfig {
     pub context_length: u32,
     /// Rows of the embedding.
     pub vocab_size: u32,
+    /// What captions are tokenized with.
+    #[serde(default, skip_serializing_if = "TextTokenizer::is_clip")]
+    pub hf_tokenizer_name: TextTokenizer,
     /// Width of a token.
     pub width: u32,
     /// Attention heads.

@@ -102,11 +102,16 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
     if let Some(Value::Object(text)) = config.get_mut("text_cfg") {
         text.entry("context_length").or_insert(Value::from(77));
         text.entry("vocab_size").or_insert(Value::from(49_408));
+        // Other tokenizers change no size; a model with one can be planned, though not trained.
+        if text.get("hf_tokenizer_name").is_some_and(|name| name != "bert-base-uncased") {
+            text.remove("hf_tokenizer_name");
+        }
         keep(
             text,
             &[
                 "context_length",
                 "vocab_size",
+                "hf_tokenizer_name",
                 "width",
                 "heads",
                 "layers",

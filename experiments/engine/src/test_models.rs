@@ -1,7 +1,7 @@
 //! Architectures small enough to test with.
 
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
 };
 
 /// Two blocks a tower, widths 16 and 12, patches of 4 pixels, 40 words.
@@ -26,6 +26,7 @@ pub(crate) fn tiny() -> Architecture {
         text_cfg: TextConfig {
             context_length: 8,
             vocab_size: 40,
+            hf_tokenizer_name: TextTokenizer::Clip,
             width: 12,
             heads: 3,
             layers: 2,
