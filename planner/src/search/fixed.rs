@@ -212,7 +212,6 @@ fn size_of(stage: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::Schedule;
     use crate::units::Usd;
 
     fn fixed(texts: &[&str]) -> Result<Request, RequestError> {
@@ -249,7 +248,7 @@ mod tests {
             batch: 4,
             learning_rate: 1.0,
             warmup_samples: Samples(0),
-            schedule: Schedule::Cosine,
+            schedule: crate::recipe::Schedule::Cosine,
             decay_fraction: None,
             carry_optimizer: false,
         };
