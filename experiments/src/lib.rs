@@ -4,6 +4,7 @@
 
 pub mod calibrate;
 pub mod evaluate;
+mod events;
 pub use shoestring_engine::measure as bench;
 pub mod models;
 pub mod records;

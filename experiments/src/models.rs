@@ -8,7 +8,7 @@ use shoestring_exchange::{
     Card, Fact, Form, Interpolation, Model, Preprocess, read_model, read_safetensors, safetensors_bytes,
 };
 use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::{self, Recipe, Stage, write_recipe};
+use shoestring_planner::recipe::{self, EvaluatedWeights, Recipe, Stage, write_recipe};
 use shoestring_planner::units::Hours;
 
 use crate::records::{EvaluationLine, read_lines};
@@ -106,7 +106,12 @@ fn of_run(path: &Path, step: Option<u64>) -> Result<Opened, RunError> {
         return Err(no_checkpoint(vec![format!("stage {} is not in the recipe", state.stage)]));
     };
     let file = checkpoint.join(checkpoint::MODEL);
-    let weights = read_safetensors(&file, &saved.model)?;
+    // The weights that the run's evaluations measure.
+    let bytes = match (recipe.evaluation.weights, &saved.ema) {
+        (EvaluatedWeights::Ema, Some(mean)) => mean,
+        _ => &saved.model,
+    };
+    let weights = read_safetensors(&file, bytes)?;
     let model = Model::of_checkpoint(
         &file,
         &recipe.architecture,

@@ -17,14 +17,14 @@ pub(crate) use bench::{BenchArgs, CalibrateArgs};
 pub(crate) use data::{DataCommand, SynthArgs};
 pub(crate) use law::{BacktestArgs, LawArgs, LawCommand, LawFitArgs};
 pub(crate) use ledger::{LedgerArgs, LedgerCommand};
-pub(crate) use models::{ExportArgs, ImportArgs, Target};
+pub(crate) use models::{EvalArgs, ExportArgs, ImportArgs, LongPrompts, Target, Task};
 pub(crate) use plan::{PlanArgs, PlanFormat};
 pub(crate) use prices::{
     PricesCommand, PricesDiffArgs, PricesFormat, PricesImportArgs, PricesListArgs, PricesSort, PricesSource,
     PricesUpdateArgs,
 };
 pub(crate) use report::ReportArgs;
-pub(crate) use run::{DemoArgs, RunArgs, StatusArgs};
+pub(crate) use run::{DemoArgs, LogFormat, RunArgs, StatusArgs};
 
 /// Dollars in, the best CLIP model they can buy out: plan, train, account, report.
 #[derive(Parser, Debug)]
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     /// Data sets.
     #[command(subcommand)]
     Data(DataCommand),
+    /// How good a model is: zero-shot classification, linear probe, retrieval.
+    Eval(Box<EvalArgs>),
     /// A trained model in the format of open_clip or Hugging Face, with a model card.
     Export(ExportArgs),
     /// A published model (open_clip, Hugging Face, PyTorch weights) as a folder that a recipe can start from.

@@ -5,6 +5,7 @@ mod bench;
 mod calibrate;
 mod data;
 mod demo;
+mod eval;
 mod export;
 mod import;
 mod law;
@@ -34,6 +35,7 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
         Command::Report(args) => report::report(&args, printer),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
+        Command::Eval(args) => eval::eval(&args, printer),
         Command::Export(args) => export::export(&args, printer),
         Command::Import(args) => import::import(&args, printer),
         Command::Bench(args) => bench::bench(&args, printer),

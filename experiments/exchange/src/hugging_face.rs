@@ -141,6 +141,7 @@ pub fn write_hugging_face(model: &Model, folder: &Path, card: &str) -> Result<()
 
 fn config(architecture: &Architecture) -> Value {
     let Architecture { embed_dim, vision_cfg: vision, text_cfg: text, .. } = architecture;
+    let activation = if architecture.quick_gelu { "quick_gelu" } else { "gelu" };
     json!({
         "architectures": ["CLIPModel"],
         "model_type": "clip",
@@ -156,7 +157,7 @@ fn config(architecture: &Architecture) -> Value {
             "image_size": vision.image_size,
             "patch_size": vision.patch_size,
             "projection_dim": embed_dim,
-            "hidden_act": "gelu",
+            "hidden_act": activation,
             "layer_norm_eps": 1e-5,
         },
         "text_config": {
@@ -168,7 +169,7 @@ fn config(architecture: &Architecture) -> Value {
             "max_position_embeddings": text.context_length,
             "vocab_size": text.vocab_size,
             "projection_dim": embed_dim,
-            "hidden_act": "gelu",
+            "hidden_act": activation,
             "layer_norm_eps": 1e-5,
             "bos_token_id": END - 1,
             "eos_token_id": END,
@@ -296,14 +297,15 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
                 }),
         }
     };
+    let mut kinds = Vec::new();
     for tower in ["vision_config", "text_config"] {
         let get = |field| config.get(tower).and_then(|tower| tower.get(field));
         let kind = get("hidden_act").and_then(Value::as_str).unwrap_or("quick_gelu");
-        if kind != "gelu" {
-            let hint = "take weights trained with the exact GELU, such as LAION's";
-            let problem = "towers here have the exact GELU";
-            return Err(refuse(format!("{tower}.hidden_act"), &json!(kind), problem, hint));
+        if !["gelu", "quick_gelu"].contains(&kind) {
+            let hint = "gelu and quick_gelu are known";
+            return Err(refuse(format!("{tower}.hidden_act"), &json!(kind), "is not computed here", hint));
         }
+        kinds.push(kind);
         if let Some(epsilon) = get("layer_norm_eps").and_then(Value::as_f64)
             && (epsilon - 1e-5).abs() > 1e-9
         {
@@ -315,6 +317,15 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
                 hint,
             ));
         }
+    }
+    if kinds[0] != kinds[1] {
+        let hint = "both towers have the same activation here";
+        return Err(refuse(
+            "text_config.hidden_act".to_owned(),
+            &json!(kinds[1]),
+            "is not the image tower's",
+            hint,
+        ));
     }
     let (vision, text) = ("vision_config", "text_config");
     let embed_dim = config.get("projection_dim").and_then(Value::as_u64).unwrap_or(512);
@@ -328,6 +339,7 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
     let architecture = Architecture {
         name,
         embed_dim: u32::try_from(embed_dim).unwrap_or(u32::MAX),
+        quick_gelu: kinds[0] == "quick_gelu",
         vision_cfg: VisionConfig {
             image_size: number(vision, "image_size", 224)?,
             layers: number(vision, "num_hidden_layers", 12)?,

@@ -111,6 +111,9 @@ fn config(model: &Model) -> Value {
         vision_cfg["attn_pooler_queries"] = json!(vision.attn_pooler_queries);
         vision_cfg["attn_pooler_heads"] = json!(vision.attn_pooler_heads);
     }
+    if model.architecture.quick_gelu {
+        config["model_cfg"]["quick_gelu"] = json!(true);
+    }
     let text_cfg = &mut config["model_cfg"]["text_cfg"];
     if let Some(id) = text.eos_id {
         text_cfg["eos_id"] = json!(id);
@@ -161,10 +164,6 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
             }
         }
     }
-    if let Some(value) = inner.get("quick_gelu").filter(|value| **value == Value::Bool(true)) {
-        let hint = "take weights trained with the exact GELU (without `quickgelu` in the name)";
-        return Err(refuse(path, "quick_gelu", value, "towers here have the exact GELU", hint));
-    }
     let average = inner.pointer("/vision_cfg/pool_type").is_some_and(|pool| pool == "avg");
     let after =
         inner.pointer("/vision_cfg/final_ln_after_pool").is_some_and(|after| *after == Value::Bool(true));
@@ -182,13 +181,16 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
         .parent()
         .and_then(Path::file_name)
         .map_or_else(|| "imported".to_owned(), |name| name.to_string_lossy().into_owned());
-    read_config(&config.to_string(), &name).map_err(|error| ExchangeError::Config {
-        path: path.to_owned(),
-        field: error.field,
-        value: error.value,
-        problem: error.problem,
-        hint: error.hint,
-    })
+    let mut architecture =
+        read_config(&config.to_string(), &name).map_err(|error| ExchangeError::Config {
+            path: path.to_owned(),
+            field: error.field,
+            value: error.value,
+            problem: error.problem,
+            hint: error.hint,
+        })?;
+    architecture.quick_gelu = inner.get("quick_gelu").is_some_and(|quick| *quick == Value::Bool(true));
+    Ok(architecture)
 }
 
 fn preprocess(path: &Path, config: Option<&Value>) -> Result<Preprocess> {
@@ -225,7 +227,11 @@ fn our_names(weights: Weights) -> Weights {
 
 /// Takes the table of positions out of the tensors where it is the one that the engine computes; the class token's row
 /// is a constant beside the class token and is added to it. Any other table stays, as learned positions.
-pub(crate) fn take_positions(path: &Path, architecture: &mut Architecture, weights: &mut Weights) -> Result<()> {
+pub(crate) fn take_positions(
+    path: &Path,
+    architecture: &mut Architecture,
+    weights: &mut Weights,
+) -> Result<()> {
     let computed = positions(architecture);
     let Some(table) = weights.remove(POSITIONS) else {
         return Err(ExchangeError::Missing {
@@ -244,11 +250,16 @@ pub(crate) fn take_positions(path: &Path, architecture: &mut Architecture, weigh
     }
     let width = architecture.vision_cfg.width as usize;
     let pairs = table.numbers[width..].iter().zip(&computed.numbers[width..]);
-    let same = pairs.fold(0f32, |most, (a, b)| if (a - b).is_nan() { f32::NAN } else { most.max((a - b).abs()) });
+    let same =
+        pairs.fold(0f32, |most, (a, b)| if (a - b).is_nan() { f32::NAN } else { most.max((a - b).abs()) });
     if same <= SAME_TABLE {
         architecture.vision_cfg.pos_embed_type = ImagePositions::SinCos2d;
         if let Some(class) = weights.get_mut(CLASS) {
-            class.numbers.iter_mut().zip(&table.numbers[..width]).for_each(|(class, position)| *class += position);
+            class
+                .numbers
+                .iter_mut()
+                .zip(&table.numbers[..width])
+                .for_each(|(class, position)| *class += position);
         }
     } else {
         architecture.vision_cfg.pos_embed_type = ImagePositions::Learnable;

@@ -140,7 +140,13 @@ impl Embeddings {
     }
 
     /// Adds a batch, after which `position` items of the part are gone through.
-    pub fn append(&mut self, name: &str, position: u64, labels: &[u32], vectors: &[f32]) -> Result<(), RunError> {
+    pub fn append(
+        &mut self,
+        name: &str,
+        position: u64,
+        labels: &[u32],
+        vectors: &[f32],
+    ) -> Result<(), RunError> {
         if let Some((path, file)) = &mut self.file {
             let failed = |source| RunError::file(path, "write", source);
             let head = Head { part: name.to_owned(), position, labels: labels.to_vec() };
@@ -163,7 +169,12 @@ impl Embeddings {
         let mut blocks: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
         let bytes = |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         for (name, part) in &self.parts {
-            blocks.push((name.clone(), Dtype::F32, vec![part.labels.len(), self.width], bytes(&part.vectors)));
+            blocks.push((
+                name.clone(),
+                Dtype::F32,
+                vec![part.labels.len(), self.width],
+                bytes(&part.vectors),
+            ));
             let labels = part.labels.iter().flat_map(|&label| i64::from(label).to_le_bytes()).collect();
             blocks.push((format!("{name}_labels"), Dtype::I64, vec![part.labels.len()], labels));
         }

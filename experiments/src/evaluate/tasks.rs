@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 use shoestring_data::evaluation::{
-    Captioned, Interval, Probe, ProbeSettings, Tally, bootstrap_mean_recall, class_embeddings, recalls, wilson,
+    Captioned, Interval, Probe, ProbeSettings, Tally, bootstrap_mean_recall, class_embeddings, recalls,
+    wilson,
 };
 use shoestring_data::picture::{decode, resize_view};
 use shoestring_data::{DataError, EvaluationSet};
@@ -47,7 +48,7 @@ pub struct Progress {
 }
 
 /// Why an evaluation did not come to its end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Stopped {
     /// Asked to.
     Asked,
@@ -58,6 +59,7 @@ pub enum Stopped {
 /// Asked after each batch whether to go on; what it says otherwise is handed back.
 pub type Proceed<'a> = dyn FnMut(Progress) -> Result<Option<Stopped>, RunError> + 'a;
 
+#[expect(clippy::too_many_arguments, reason = "what is embedded, by what, to where, and who is asked")]
 fn embed_ids(
     encoder: &Encoder,
     embeddings: &mut Embeddings,
@@ -237,7 +239,8 @@ pub fn retrieval(
             pixels.par_chunks_mut(3 * side * side).zip(&pairs[start..end]).try_for_each(|(out, pair)| {
                 let read = |source| DataError::Read { path: pair.path.clone(), source };
                 let bytes = std::fs::read(&pair.path).map_err(read)?;
-                let picture = decode(&bytes).map_err(|error| read(std::io::Error::other(error.to_string())))?;
+                let picture =
+                    decode(&bytes).map_err(|error| read(std::io::Error::other(error.to_string())))?;
                 resize_view(&picture, encoder.view, side as u32, encoder.preparation, out);
                 Ok(())
             });

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use shoestring_data::picture::View;
 use shoestring_data::evaluation::{Tally, class_embeddings};
+use shoestring_data::picture::View;
 use shoestring_data::{Batch, DataError, EvaluationSet, Loader, Prefetcher};
 use shoestring_engine::{
     Images, StepInput, Texts, Trainer, learning_rate, multiplies_bf16, resolved_precision,

@@ -20,6 +20,7 @@ use super::log::Log;
 use super::observer::{Observer, StageProgress, StepProgress};
 use super::state::{STATE_VERSION, State};
 use super::timing::{MARGIN_STEPS, QUANTUM_SECONDS, SAFETY, Timing};
+use crate::events::Events;
 use crate::records::{EvaluationLine, LineFile, MetricsLine, RECORDS_VERSION};
 
 /// Where time is free, so that spending never makes a checkpoint due: one this often.
@@ -70,6 +71,7 @@ pub(crate) struct Course<'a> {
     pub(crate) entered: bool,
     pub(crate) metrics: LineFile,
     pub(crate) evaluations: LineFile,
+    pub(crate) events: Events,
     /// The evaluation after each step that has one, by this process or one before.
     pub(crate) evaluated: HashMap<u64, EvaluationLine>,
     pub(crate) last_checkpoint: Option<(u64, PathBuf)>,
@@ -296,6 +298,9 @@ impl<'a> Course<'a> {
                 spend_usd: self.guard.spent_by_the_clock().dollars(),
             };
             append(&mut self.metrics, &line)?;
+            if let Some(told) = self.events.metrics(&line) {
+                self.say(&told);
+            }
             self.since_line = (0, 0.0);
         }
         Ok(())

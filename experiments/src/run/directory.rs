@@ -55,6 +55,12 @@ impl RunDirectory {
         self.root.join("eval.jsonl")
     }
 
+    /// Folder of TensorBoard's event files.
+    #[must_use]
+    pub fn tensorboard(&self) -> PathBuf {
+        self.root.join("tensorboard")
+    }
+
     /// Folder of the checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {

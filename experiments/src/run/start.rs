@@ -23,6 +23,7 @@ use super::lock::RunLock;
 use super::log::Log;
 use super::observer::Observer;
 use super::timing::{SAFETY, Timing};
+use crate::events::Events;
 use crate::records::{EvaluationLine, LineFile, read_lines};
 
 /// Set aside for the first set-up, of which nothing is known; later ones are measured.
@@ -337,6 +338,10 @@ impl Site<'_> {
             .into_iter()
             .map(|line| (line.step, line))
             .collect();
+        let (events, trouble) = Events::open(&self.directory.tensorboard(), clock.now());
+        if let Some(trouble) = trouble {
+            log.say(clock.now(), observer, &trouble);
+        }
         let mut course = Course {
             recipe: self.recipe,
             directory: self.directory,
@@ -352,6 +357,7 @@ impl Site<'_> {
             entered: checkpoint.is_some(),
             metrics: open(self.directory.metrics())?,
             evaluations: open(evaluations)?,
+            events,
             evaluated,
             last_checkpoint: checkpoint,
             checkpoint_settled: guard.account().settled(),

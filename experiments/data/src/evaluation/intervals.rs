@@ -63,9 +63,11 @@ mod tests {
     /// `statsmodels.stats.proportion.proportion_confint(hits, n, method="wilson")`.
     #[test]
     fn wilson_is_the_published_interval() {
-        for (hits, samples, low, high) in
-            [(8, 10, 0.490_162_3, 0.943_317_6), (0, 20, 0.0, 0.161_125_2), (508, 1_414, 0.334_724_7, 0.384_629_8)]
-        {
+        for (hits, samples, low, high) in [
+            (8, 10, 0.490_162_3, 0.943_317_6),
+            (0, 20, 0.0, 0.161_125_2),
+            (508, 1_414, 0.334_724_7, 0.384_629_8),
+        ] {
             let interval = wilson(hits, samples);
             assert!((interval.low - low).abs() < 2e-4, "{interval:?} is not {low}");
             assert!((interval.high - high).abs() < 2e-4, "{interval:?} is not {high}");

@@ -43,9 +43,18 @@ impl Probe {
     /// # Panics
     /// When the sizes disagree or a label is not below `classes`.
     #[must_use]
-    pub fn train(features: &[f32], labels: &[u32], width: usize, classes: usize, settings: ProbeSettings) -> Self {
+    pub fn train(
+        features: &[f32],
+        labels: &[u32],
+        width: usize,
+        classes: usize,
+        settings: ProbeSettings,
+    ) -> Self {
         assert_eq!(features.len(), labels.len() * width, "one embedding for each label");
-        assert!(labels.iter().all(|&label| (label as usize) < classes), "labels are below the number of classes");
+        assert!(
+            labels.iter().all(|&label| (label as usize) < classes),
+            "labels are below the number of classes"
+        );
         let problem = Problem { features, labels, width, classes, c: settings.c };
         let (weights, iterations) = minimise(&problem, settings.most_iterations);
         Self { weights, width, iterations }
@@ -56,7 +65,9 @@ impl Probe {
     pub fn scores(&self, features: &[f32]) -> Vec<f32> {
         features
             .par_chunks(self.width)
-            .flat_map_iter(|row| self.weights.chunks_exact(self.width + 1).map(|of_class| score(of_class, row) as f32))
+            .flat_map_iter(|row| {
+                self.weights.chunks_exact(self.width + 1).map(|of_class| score(of_class, row) as f32)
+            })
             .collect()
     }
 }
@@ -92,7 +103,9 @@ impl Problem<'_> {
                     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                     let sum: f64 = scores.iter().map(|score| (score - largest).exp()).sum();
                     loss += largest + sum.ln() - scores[label as usize];
-                    for (class, (score, slope)) in scores.iter().zip(gradient.chunks_exact_mut(row)).enumerate() {
+                    for (class, (score, slope)) in
+                        scores.iter().zip(gradient.chunks_exact_mut(row)).enumerate()
+                    {
                         let hit = if class == label as usize { 1.0 } else { 0.0 };
                         let factor = (score - largest).exp() / sum - hit;
                         slope.iter_mut().zip(x).for_each(|(slope, &x)| *slope += factor * f64::from(x));
@@ -150,7 +163,8 @@ fn minimise(problem: &Problem<'_>, most: usize) -> (Vec<f64>, usize) {
         }
         let slope = dot(&gradient, &direction);
         // Without curvature information the first step is one of length one.
-        let mut length = if pairs.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt().max(1e-300) } else { 1.0 };
+        let mut length =
+            if pairs.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt().max(1e-300) } else { 1.0 };
         let moved = loop {
             let candidate: Vec<f64> = x.iter().zip(&direction).map(|(x, d)| x + length * d).collect();
             let (new_value, new_gradient) = problem.at(&candidate);

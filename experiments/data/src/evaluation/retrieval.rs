@@ -58,7 +58,8 @@ pub fn recalls(images: &[f32], texts: &[f32], image_of: &[u32], width: usize) ->
             let scores: Vec<f32> = texts.chunks_exact(width).map(|text| dot(embedding, text)).collect();
             let own = (0..text_count).filter(|&text| image_of[text] as usize == image);
             let best = own.reduce(|best, text| if scores[text] > scores[best] { text } else { best })?;
-            let better = |text: usize| scores[text] > scores[best] || (scores[text] == scores[best] && text < best);
+            let better =
+                |text: usize| scores[text] > scores[best] || (scores[text] == scores[best] && text < best);
             Some((0..text_count).filter(|&text| better(text)).count())
         })
         .collect();
@@ -112,7 +113,8 @@ struct Sentence {
 /// Reads Karpathy's JSON (`dataset_coco.json`, `dataset_flickr30k.json`): the images of a split, in its order. Names
 /// are relative to `folder`, within `filepath` where the file says so.
 pub fn read_karpathy(path: &Path, folder: &Path, split: &str) -> Result<Vec<Captioned>, DataError> {
-    let text = std::fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let line = |line: usize, problem: String, hint: &str| DataError::Line {
         path: path.to_owned(),
         line,
@@ -129,7 +131,11 @@ pub fn read_karpathy(path: &Path, folder: &Path, split: &str) -> Result<Vec<Capt
         let inside = relative.components().all(|part| matches!(part, std::path::Component::Normal(_)));
         if !inside || image.sentences.is_empty() {
             let problem = if inside { "has no captions" } else { "is outside of the folder of images" };
-            return Err(line(1, format!("image {}: {problem}", relative.display()), "mend or remove the entry"));
+            return Err(line(
+                1,
+                format!("image {}: {problem}", relative.display()),
+                "mend or remove the entry",
+            ));
         }
         let captions = image.sentences.iter().map(|sentence| sentence.raw.clone()).collect();
         out.push(Captioned { path: folder.join(relative), captions });
@@ -176,8 +182,15 @@ mod tests {
         let error = read_karpathy(&path, Path::new("."), "val").expect_err("no such split").to_string();
         assert!(error.contains("`val`") && error.contains("test, train"), "{error}");
         write(r#"{"images":[{"filename":"../a.jpg","split":"test","sentences":[{"raw":"x"}]}]}"#);
-        assert!(read_karpathy(&path, Path::new("."), "test").expect_err("outside").to_string().contains("outside"));
+        assert!(
+            read_karpathy(&path, Path::new("."), "test")
+                .expect_err("outside")
+                .to_string()
+                .contains("outside")
+        );
         write("{\"images\":\n[{}]}");
-        assert!(read_karpathy(&path, Path::new("."), "test").expect_err("no name").to_string().contains(":2:"));
+        assert!(
+            read_karpathy(&path, Path::new("."), "test").expect_err("no name").to_string().contains(":2:")
+        );
     }
 }

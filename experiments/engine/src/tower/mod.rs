@@ -17,6 +17,7 @@ mod backward;
 mod buffers;
 mod epilogues;
 mod norm;
+mod quick_gelu;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,8 @@ pub(crate) struct Tower {
     pub(crate) width: usize,
     /// Width of the MLP.
     pub(crate) hidden: usize,
+    /// `OpenAI`'s approximation of GELU instead of GELU.
+    pub(crate) quick_gelu: bool,
 }
 
 /// A tower at work on a batch.
