@@ -13,6 +13,33 @@ pub enum ImagePool {
     Tok,
     /// Mean of the patch tokens (global average pooling), layer norm after the mean.
     Avg,
+    /// Learned queries that attend to every token, as CoCa's image tower has (`attentional_pool`): counted and planned
+    /// with, not trained here.
+    Attention(AttentionPool),
+}
+
+/// A pooler of learned queries (`open_clip`'s `AttentionalPooler`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionPool {
+    /// How many poolers and what they attend to.
+    pub kind: AttentionPoolKind,
+    /// Queries (`attn_pooler_queries`).
+    pub queries: u32,
+    /// Heads (`attn_pooler_heads`).
+    pub heads: u32,
+}
+
+/// How many poolers there are and what they attend to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionPoolKind {
+    /// One, whose first query is the image's feature (`"attentional_pool": true`).
+    Single,
+    /// A second one of one query beside it, over the same tokens.
+    Parallel,
+    /// A second one of one query after it, over what the first one gives.
+    Cascade,
 }
 
 /// Which text position is the sentence feature.
@@ -24,6 +51,12 @@ pub enum TextPool {
     Argmax,
     /// The last position.
     Last,
+    /// The first position.
+    First,
+    /// The position of an end-of-text token of a stated id.
+    Eos,
+    /// A class token of its own after the text (`embed_cls`), as CoCa's text tower has.
+    Class,
 }
 
 /// Where the image tower's position embedding comes from.
@@ -133,6 +166,12 @@ impl VisionConfig {
 }
 
 impl TextConfig {
+    /// Positions beyond the text's: the class token's, where there is one.
+    #[must_use]
+    pub fn extra_tokens(&self) -> u32 {
+        u32::from(self.pool_type == TextPool::Class)
+    }
+
     /// Width of the MLP's hidden layer: `int(width * mlp_ratio)`, as `open_clip` rounds it.
     #[must_use]
     pub fn mlp_width(&self) -> u32 {

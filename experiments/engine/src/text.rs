@@ -82,7 +82,8 @@ pub(crate) fn text_features(weights: Weights<'_>, pooled: &Tensor) -> Result<Ten
 fn pooled_rows(texts: &Texts<'_>, pool: TextPool) -> Vec<u32> {
     let tokens = texts.text_tokens;
     let place = |ids: &[u32]| match pool {
-        TextPool::Last => tokens - 1,
+        // Other tokens do not get here: `Clip::new` refuses them.
+        TextPool::Last | TextPool::First | TextPool::Eos | TextPool::Class => tokens - 1,
         // The first of equals, as `torch.argmax` of CLIP's ids, where the end marker is the largest.
         TextPool::Argmax => {
             ids.iter().enumerate().fold(0, |best, (place, &id)| if id > ids[best] { place } else { best })

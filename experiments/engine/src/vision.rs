@@ -59,7 +59,8 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
 pub(crate) fn pooling(architecture: &Architecture, samples: usize, tokens: usize) -> Pooling {
     match architecture.vision_cfg.pool_type {
         ImagePool::Tok => Pooling::Rows((0..samples).map(|sample| (sample * tokens) as u32).collect()),
-        ImagePool::Avg => Pooling::MeanOfPatches,
+        // Attention pooling does not get here: `Clip::new` refuses it.
+        ImagePool::Avg | ImagePool::Attention(_) => Pooling::MeanOfPatches,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::{ImageReduction, Recipe, Stage};
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, AttentionPoolKind, ImagePool, TextPool};
 use crate::units::Usd;
 
 /// A value that cannot be carried out.
@@ -114,10 +114,50 @@ impl Architecture {
             let hint = "2-D sine-cosine positions need a multiple of 4";
             return Err(refuse(field, vision.width, "is not a multiple of 4", hint));
         }
+        if let ImagePool::Attention(pool) = vision.pool_type {
+            let field = "architecture.vision_cfg.pool_type.attention";
+            if pool.queries == 0 {
+                let field = format!("{field}.queries");
+                return Err(refuse(field, 0, "must be at least 1", "open_clip's own default is 256"));
+            }
+            if pool.heads == 0 || !self.embed_dim.is_multiple_of(pool.heads) {
+                let hint = format!("embed_dim is {}; use a divisor of it", self.embed_dim);
+                return Err(refuse(
+                    format!("{field}.heads"),
+                    pool.heads,
+                    "does not divide the embedding",
+                    &hint,
+                ));
+            }
+            if pool.kind != AttentionPoolKind::Single && vision.width != self.embed_dim {
+                let hint = format!("use embed_dim = {}, or one pooler", vision.width);
+                let problem = "is not the image tower's width, which two poolers need";
+                return Err(refuse("architecture.embed_dim", self.embed_dim, problem, &hint));
+            }
+        }
         if !text.width.is_multiple_of(text.heads) {
             let hint = format!("text_cfg.width is {}; use a divisor of it", text.width);
             let field = "architecture.text_cfg.heads";
             return Err(refuse(field, text.heads, "does not divide the width", &hint));
+        }
+        Ok(())
+    }
+}
+
+impl Architecture {
+    /// [`Architecture::check`], and that `run` can train it: plans count more than it trains.
+    pub fn check_trainable(&self) -> Result<(), CheckError> {
+        self.check()?;
+        if matches!(self.vision_cfg.pool_type, ImagePool::Attention(_)) {
+            let field = "architecture.vision_cfg.pool_type";
+            let hint = "use \"avg\" or \"tok\", or carry the recipe out with another program";
+            return Err(refuse(field, "attention", "is planned with, but not trained by `run`", hint));
+        }
+        if !matches!(self.text_cfg.pool_type, TextPool::Argmax | TextPool::Last) {
+            let field = "architecture.text_cfg.pool_type";
+            let value = format!("{:?}", self.text_cfg.pool_type).to_lowercase();
+            let hint = "use \"argmax\" or \"last\", or carry the recipe out with another program";
+            return Err(refuse(field, value, "is planned with, but not trained by `run`", hint));
         }
         Ok(())
     }

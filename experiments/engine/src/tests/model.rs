@@ -96,6 +96,7 @@ impl Plain<'_> {
         let x = self.tower(x, "visual.transformer", vision.layers, vision.heads() as usize, false)?;
         let pooled = match vision.pool_type {
             ImagePool::Tok => x.narrow(1, 0, 1)?.squeeze(1)?,
+            ImagePool::Attention(_) => unreachable!("not trained here"),
             ImagePool::Avg => x.narrow(1, 1, x.dim(1)? - 1)?.mean(1)?,
         };
         self.norm(&pooled, "visual.ln_post")?.matmul(&self.get("visual.proj"))
@@ -113,6 +114,7 @@ impl Plain<'_> {
             .map(|sample| {
                 let ids = &texts.token_ids[sample * texts.text_tokens..][..texts.text_tokens];
                 let place = match text.pool_type {
+                    TextPool::First | TextPool::Eos | TextPool::Class => unreachable!("not trained here"),
                     TextPool::Last => texts.text_tokens - 1,
                     TextPool::Argmax => ids.iter().position(|&id| id == 39).expect("an end marker"),
                 };
