@@ -3,7 +3,8 @@
 use super::data::Training;
 use super::error::RequestError;
 use super::grid::Grid;
-use super::machine::{Machine, Machines, resolve};
+use super::hardware::resolve;
+use super::machine::{Machine, Machines};
 use super::request::Request;
 use super::shape::{self, Shape};
 use crate::architecture::Architecture;
