@@ -59,9 +59,11 @@ impl Plain<'_> {
             let weights = softmax(&scores)?;
             let mixed = weights.matmul(&heads_of(2)?)?.transpose(1, 2)?.reshape((batch, tokens, width))?;
             x = (x + self.linear(&mixed, &at("attn.out_proj.weight"), &at("attn.out_proj.bias"))?)?;
-            let hidden = self
-                .linear(&self.norm(&x, &at("ln_2"))?, &at("mlp.c_fc.weight"), &at("mlp.c_fc.bias"))?
-                .gelu_erf()?;
+            let hidden =
+                self.linear(&self.norm(&x, &at("ln_2"))?, &at("mlp.c_fc.weight"), &at("mlp.c_fc.bias"))?;
+            // Not `gelu_erf`, whose gradient has a constant of six digits.
+            let share = (((&hidden / std::f64::consts::SQRT_2)?.erf()? + 1.0)? * 0.5)?;
+            let hidden = (hidden * share)?;
             x = (x + self.linear(&hidden, &at("mlp.c_proj.weight"), &at("mlp.c_proj.bias"))?)?;
         }
         Ok(x)
