@@ -25,8 +25,8 @@ const HEAD_WIDTH: u32 = 32;
 pub(super) struct Shape {
     pub(super) width: u32,
     pub(super) image_size_px: u32,
-    text_tokens: u32,
-    batch: u32,
+    pub(super) text_tokens: u32,
+    pub(super) batch: u32,
 }
 
 /// Trains a small model on random data for about `seconds` (at least a few steps): samples and model FLOPs a second of
