@@ -225,6 +225,7 @@ fn cheapest_of_each_kind(mut list: Vec<Machine>) -> Vec<Machine> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
 
     fn gpu(name: &str) -> HardwareRequest {
         HardwareRequest { gpu: Some(name.to_owned()), ..HardwareRequest::default() }
