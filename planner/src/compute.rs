@@ -6,7 +6,7 @@
 //! out what is linear in the width (norms, biases, activation functions), as `open_clip` does in
 //! `docs/model_profile.csv`, whose every printed digit this reproduces.
 
-use crate::architecture::{Architecture, AttentionPool, AttentionPoolKind, ImagePool};
+use crate::architecture::{Architecture, AttentionPool, AttentionPoolKind, ImagePool, ImagePositions};
 use crate::units::{Flops, Tokens};
 
 /// Channels of an image.
@@ -104,7 +104,8 @@ pub fn parameters(architecture: &Architecture) -> ParameterCounts {
         + u64::from(text.layers) * block_parameters(width, u64::from(text.mlp_width()))
         + 2 * width
         + width * embed;
-    ParameterCounts { image, text, total: image + text + 1, fixed: positions }
+    let fixed = if vision.pos_embed_type == ImagePositions::SinCos2d { positions } else { 0 };
+    ParameterCounts { image, text, total: image + text + 1, fixed }
 }
 
 /// Multiply-accumulates of a tower's blocks over `tokens` tokens.

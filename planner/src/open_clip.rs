@@ -118,21 +118,30 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
     if let Some(Value::Object(text)) = config.get_mut("text_cfg") {
         text.entry("context_length").or_insert(Value::from(77));
         text.entry("vocab_size").or_insert(Value::from(49_408));
+        // Other tokenizers change no size; a model with one can be planned, though not trained.
+        if text.get("hf_tokenizer_name").is_some_and(|name| name != "bert-base-uncased") {
+            text.remove("hf_tokenizer_name");
+        }
         if text.get("embed_cls") == Some(&Value::Bool(true)) {
             // It replaces whatever pooling is named.
             text.insert("pool_type".to_owned(), Value::from("class"));
+        } else if text.get("pool_type") == Some(&Value::from("eos")) {
+            // `CLIPTextCfg.eos_id`, for CLIP's own tokenizer as little use as there.
+            text.entry("eos_id").or_insert(Value::from(2));
         }
         keep(
             text,
             &[
                 "context_length",
                 "vocab_size",
+                "hf_tokenizer_name",
                 "width",
                 "heads",
                 "layers",
                 "mlp_ratio",
                 "pool_type",
                 "no_causal_mask",
+                "eos_id",
             ],
         );
     }

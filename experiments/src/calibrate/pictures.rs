@@ -7,12 +7,12 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use shoestring_data::DataError;
-use shoestring_data::picture::{Region, Rgb, decode, random_resized_crop, resize_normalised};
+use shoestring_data::picture::{Rgb, View, decode_view, random_resized_crop, resize_view};
 use shoestring_data::streams::{CROP, Stream, TEXT};
 use shoestring_data::synth::{Pair, Synth};
 use shoestring_data::text::{Tokenizer, reduce};
 use shoestring_planner::calibration::{PictureFormat, PictureRow};
-use shoestring_planner::recipe::TextReduction;
+use shoestring_planner::recipe::{ImagePreparation, TextReduction};
 
 /// A kind of stored picture and the side that it is read at.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ pub(super) const KINDS: [Kind; 8] = [
     kind(PictureFormat::Drawn, 64, 64),
 ];
 
+/// The smallest crop, as CLIPA takes it.
+const LEAST_CROP: f64 = 0.4;
 /// Different pictures of a kind.
 const PICTURES: u64 = 32;
 /// Tokens that captions are cut to.
@@ -66,22 +68,26 @@ pub(super) fn measured(kind: &Kind, seconds: f64) -> Result<PictureRow, DataErro
     let (mut pixels, mut ids) = (vec![0f32; 3 * side * side], vec![0u32; TEXT_TOKENS]);
     let mut read = |number: u64| -> Result<(), DataError> {
         let index = number % PICTURES;
-        let (picture, caption, region) = match stored.get(index as usize) {
+        let how = ImagePreparation::default();
+        let drawn;
+        let caption = match stored.get(index as usize) {
             None => {
-                let Pair { picture, caption, .. } = synth.pair(number);
-                let region = Region::whole(&picture);
-                (picture, caption, region)
+                drawn = synth.pair(number);
+                resize_view(&drawn.picture, View::Squash, kind.image_size_px, how, &mut pixels);
+                &drawn.caption
             }
             Some(stored) => {
-                let picture = decode(&stored.bytes).map_err(|error| unusable(&error.to_string()))?;
-                let mut stream = Stream::new(0, CROP, number);
-                let region = random_resized_crop(picture.width, picture.height, &mut stream);
-                (picture, stored.caption.clone(), region)
+                let choose = |width, height| {
+                    let mut stream = Stream::new(0, CROP, number);
+                    View::Region(random_resized_crop(width, height, LEAST_CROP, &mut stream))
+                };
+                decode_view(&stored.bytes, choose, kind.image_size_px, how, &mut pixels)
+                    .map_err(|error| unusable(&error.to_string()))?;
+                &stored.caption
             }
         };
-        resize_normalised(&picture, region, kind.image_size_px, &mut pixels);
-        let tokens = Tokenizer::shared().encode(&caption);
-        reduce(&tokens, TextReduction::Truncate, &mut Stream::new(0, TEXT, number), &mut ids)
+        let mut stream = Stream::new(0, TEXT, number);
+        reduce(Tokenizer::shared(), caption, TextReduction::Truncate, &mut stream, &mut ids)
     };
     // The tokenizer's table and the caches.
     (0..PICTURES).try_for_each(&mut read)?;

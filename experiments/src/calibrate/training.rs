@@ -2,7 +2,7 @@
 
 use shoestring_engine::{EngineError, measure::step_rate};
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
 };
 use shoestring_planner::calibration::CalibrationRow;
 use shoestring_planner::compute::training_flops;
@@ -67,12 +67,14 @@ fn architecture(shape: &Shape) -> Architecture {
         text_cfg: TextConfig {
             context_length: shape.text_tokens,
             vocab_size: shoestring_data::text::VOCABULARY,
+            hf_tokenizer_name: TextTokenizer::Clip,
             width,
             heads: width / HEAD_WIDTH,
             layers: LAYERS,
             mlp_ratio: 4.0,
             pool_type: TextPool::Argmax,
             no_causal_mask: false,
+            eos_id: None,
         },
     }
 }

@@ -248,6 +248,9 @@ mod tests {
             batch: 4,
             learning_rate: 1.0,
             warmup_samples: Samples(0),
+            schedule: crate::recipe::Schedule::Cosine,
+            decay_fraction: None,
+            carry_optimizer: false,
         };
         let mut stages = [blank("pretrain"), blank("finetune-224"), blank("finetune-336")];
         request.fixed.apply(&mut stages);

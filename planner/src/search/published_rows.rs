@@ -67,6 +67,9 @@ impl Space<'_> {
                 batch: if shape.batch > 0 { shape.batch } else { first.batch.max(1_024) },
                 learning_rate: 1e-3,
                 warmup_samples: Samples(0),
+                schedule: crate::recipe::Schedule::Cosine,
+                decay_fraction: None,
+                carry_optimizer: false,
             })
             .collect::<Vec<_>>();
         let bill = self.bill(architecture, &stages, &chosen.machine);

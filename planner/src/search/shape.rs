@@ -5,7 +5,7 @@ use super::schedule;
 use crate::architecture::Architecture;
 use crate::compute;
 use crate::law::inverse;
-use crate::recipe::{ImageReduction, Stage, TextReduction, kept_image_tokens};
+use crate::recipe::{ImageReduction, Schedule, Stage, TextReduction, kept_image_tokens};
 use crate::units::{Samples, Tokens};
 
 /// Fine-tuning by a fraction of the pretraining samples stops where the fixed amounts begin.
@@ -185,6 +185,9 @@ impl Shape {
             batch,
             learning_rate: 0.0,
             warmup_samples: Samples(0),
+            schedule: Schedule::Cosine,
+            decay_fraction: None,
+            carry_optimizer: false,
         };
         schedule::set_pretraining(&mut first, width);
         let mut stages = vec![first];
@@ -212,6 +215,9 @@ pub(super) fn push_tuning(stages: &mut Vec<Stage>, tuning: &FineTuning, samples:
         batch: schedule::finetuning_batch(Samples(samples), tuning.image_size_px, before),
         learning_rate: 0.0,
         warmup_samples: Samples(0),
+        schedule: Schedule::Cosine,
+        decay_fraction: None,
+        carry_optimizer: false,
     };
     // Of two fine-tuning stages both take their share of pretraining.
     let pretraining = stages.first().map_or(1e-3, |stage| stage.learning_rate);

@@ -97,7 +97,10 @@ impl<'a> Space<'a> {
             DataSource::Synthetic { image_size_px, .. } => {
                 Some(StoredPictures { format: PictureFormat::Drawn, side_px: image_size_px })
             }
-            DataSource::Webdataset { .. } => self.request.stored,
+            DataSource::Webdataset { .. }
+            | DataSource::Folder { .. }
+            | DataSource::List { .. }
+            | DataSource::Mixed { .. } => self.request.stored,
         }
     }
 
