@@ -8,6 +8,7 @@ use super::menu::MenuLimits;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use crate::architecture::Architecture;
 use crate::calibration::Calibration;
+use crate::law::{Law, Refined};
 use crate::money::{Extra, ExtraPrice};
 use crate::offer::Offer;
 use crate::recipe::{Data, TextReduction};
@@ -162,6 +163,8 @@ pub struct Request {
     pub confidence: f64,
     /// How captions may be shortened.
     pub text_reductions: Vec<TextReduction>,
+    /// The law moved by the user's own runs, and what moved it; left out, the built-in law.
+    pub own_runs: Option<&'static Refined>,
     /// A measurement of the hardware, which replaces the prior on its speed.
     pub calibration: Option<Calibration>,
     /// The day that prices' age is counted from.
@@ -197,6 +200,7 @@ impl Request {
             fixed: Fixed::default(),
             confidence: 0.5,
             text_reductions: vec![TextReduction::Truncate, TextReduction::Block, TextReduction::Syntax],
+            own_runs: None,
             calibration: None,
             today,
             command: String::new(),
@@ -320,6 +324,12 @@ impl Request {
             return Err(RequestError::new("--fixed text_tokens", tokens, problem, hint));
         }
         Ok(())
+    }
+
+    /// The law to plan with.
+    #[must_use]
+    pub fn law(&self) -> &'static Law {
+        self.own_runs.map_or_else(Law::built_in, |refined| &refined.law)
     }
 
     pub(super) fn limits(&self) -> MenuLimits {
