@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use shoestring_engine::resolved_precision;
 use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock, Terms};
 use shoestring_planner::recipe::Recipe;
 use shoestring_planner::units::{Samples, Usd};
@@ -43,7 +44,8 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// The recipe as it is frozen: data paths absolute.
+    /// The recipe as it is frozen: data paths absolute, and the precision that this machine computes in, so that a
+    /// run goes on in it on whatever machine it goes on.
     fn frozen(&self) -> Result<Recipe, RunError> {
         let folder = std::path::absolute(if self.folder.as_os_str().is_empty() {
             Path::new(".")
@@ -51,7 +53,15 @@ impl Order<'_> {
             self.folder
         })
         .map_err(|source| RunError::file(self.folder, "find", source))?;
-        Ok(Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() })
+        let mut recipe = Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() };
+        if recipe.optimizer.precision.is_none() {
+            // A run of an older program does not say, and goes on as it began.
+            recipe.optimizer.precision = match RunDirectory::new(self.directory).frozen_recipe()? {
+                Some(frozen) => frozen.optimizer.precision,
+                None => Some(resolved_precision(&recipe.architecture, None)),
+            };
+        }
+        Ok(recipe)
     }
 }
 
@@ -225,6 +235,7 @@ pub(crate) fn carry_out(
         cap: recipe.budget.cap_usd,
         usd_per_hour: recipe.hardware.usd_per_hour,
         price_source: recipe.hardware.price_source.clone(),
+        price_as_of: None,
     };
     let clock = Arc::clone(&options.clock);
     let (mut guard, told) = BudgetGuard::open(&directory.ledger(), Arc::clone(&clock), terms, since)?;
@@ -406,7 +417,7 @@ fn set_up_seconds(guard: &BudgetGuard, cap_seconds: f64) -> f64 {
         .rows()
         .iter()
         .filter(|row| row.kind == Kind::Settle && row.purpose == Purpose::SetUp && row.note.is_empty())
-        .map(|row| SAFETY * row.seconds)
+        .filter_map(|row| row.seconds.map(|seconds| SAFETY * seconds))
         .reduce(f64::max);
     measured.unwrap_or_else(|| UNKNOWN_SET_UP_SECONDS.min(SET_UP_OF_CAP * cap_seconds))
 }
