@@ -78,7 +78,7 @@ fn how_a_recipe_trains_survives_a_round_trip() {
         .replacen("\"sin_cos2d\"", "\"learnable\"", 1)
         .replacen(
             "pool_type = \"avg\"",
-            "pool_type = \"tok\"\nattentional_pool = true\nattn_pooler_queries = 1\nattn_pooler_heads = 4",
+            "pool_type = { attention = { kind = \"single\", queries = 1, heads = 4 } }",
             1,
         )
         .replacen("pool_type = \"last\"", "pool_type = \"eos\"\neos_id = 49407", 1);
@@ -130,16 +130,15 @@ fn values_that_cannot_be_carried_out_are_named_with_a_hint() {
             "text_tokens = 8\nschedule = \"wsd\"\ndecay_fraction = 1.5",
             "stage[0].decay_fraction = 1.5",
         ),
-        ("layers = 2", "attentional_pool = true\nlayers = 2", "architecture.vision_cfg.pool_type = avg"),
         (
             "pool_type = \"avg\"",
-            "pool_type = \"tok\"\nattentional_pool = true",
-            "architecture.vision_cfg.attn_pooler_queries = 256",
+            "pool_type = { attention = { kind = \"single\", queries = 0, heads = 4 } }",
+            "architecture.vision_cfg.pool_type.attention.queries = 0",
         ),
         (
             "pool_type = \"avg\"",
-            "pool_type = \"tok\"\nattentional_pool = true\nattn_pooler_queries = 1\nattn_pooler_heads = 5",
-            "architecture.vision_cfg.attn_pooler_heads = 5",
+            "pool_type = { attention = { kind = \"single\", queries = 1, heads = 5 } }",
+            "architecture.vision_cfg.pool_type.attention.heads = 5",
         ),
         (
             "context_length = 16",

@@ -14,7 +14,7 @@ use std::path::Path;
 use peers::{doubles, indices, singles};
 use shoestring_engine::measure::{RandomPairs, Shape};
 use shoestring_engine::{Trainer, checkpoint, learning_rate, position_table};
-use shoestring_planner::architecture::{ImagePool, ImagePositions};
+use shoestring_planner::architecture::{AttentionPool, AttentionPoolKind, ImagePool, ImagePositions};
 use shoestring_planner::recipe::{Optimizer, Precision, Stage, read_recipe};
 use shoestring_planner::units::Samples;
 
@@ -25,7 +25,8 @@ fn shape(name: &str) -> Result<Shape, String> {
     let vision = &mut shape.architecture.vision_cfg;
     if name == "attention" {
         (vision.image_size, vision.pos_embed_type) = (shape.image_size_px, ImagePositions::Learnable);
-        (vision.attentional_pool, vision.pool_type) = (true, ImagePool::Tok);
+        vision.pool_type =
+            ImagePool::Attention(AttentionPool { kind: AttentionPoolKind::Single, queries: 1, heads: 8 });
     }
     Ok(shape)
 }

@@ -4,13 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta};
 use shoestring_planner::units::{Hours, Usd};
 
 use crate::account::Account;
+use crate::budget::{Claim, Share, SharedBudget};
 use crate::clock::Clock;
 use crate::error::LedgerError;
 use crate::journal::Journal;
-use crate::row::{Draft, Kind, Purpose, Row};
+use crate::kind::{Kind, Purpose};
+use crate::row::{Draft, Row};
 
 /// What a ledger is opened with.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,16 +26,21 @@ pub struct Terms {
     pub usd_per_hour: Usd,
     /// Where the price is from.
     pub price_source: String,
+    /// Day, month or year of the price; `None` is unknown.
+    pub price_as_of: Option<String>,
 }
 
 /// A quantum would not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{need} USD are needed, {left} USD are left under the cap")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{need} USD are needed, {left} USD are left under the cap{of}",
+    of = .level.as_ref().map(|level| format!(" of {level}")).unwrap_or_default())]
 pub struct Refused {
     /// What was asked for, with what is held back.
     pub need: Usd,
     /// Cap less spent.
     pub left: Usd,
+    /// The shared budget that has no room; `None` for the cap of the run itself.
+    pub level: Option<Arc<str>>,
 }
 
 /// Why nothing was reserved.
@@ -55,6 +63,8 @@ pub struct Quantum {
     stage: String,
     purpose: Purpose,
     reserve: Usd,
+    /// The same money in the shared budget.
+    share: Option<Share>,
 }
 
 impl Quantum {
@@ -91,7 +101,22 @@ pub struct BudgetGuard {
     terms: Terms,
     /// Up to here the clock has been charged.
     charged_until: Duration,
+    /// What the time since then has cost at prices that no longer hold.
+    at_old_prices: OldPrices,
+    budget: Option<SharedBudget>,
+    /// By how much the time of day runs ahead of the clock that money is counted with.
+    ahead: TimeDelta,
 }
+
+/// Time that ran before the price changed, not settled yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct OldPrices {
+    cost: Usd,
+    seconds: f64,
+}
+
+/// The time of day may drift from the other clock by so much between two rows before it is told.
+const DRIFT: TimeDelta = TimeDelta::seconds(60);
 
 impl BudgetGuard {
     /// Opens or creates the ledger at `path`. Time is charged from `since` (a reading of `clock`) on. Quanta
@@ -103,7 +128,16 @@ impl BudgetGuard {
         since: Duration,
     ) -> Result<(Self, Vec<String>), LedgerError> {
         let (journal, torn_bytes) = Journal::open(path)?;
-        let mut guard = Self { journal, clock, terms, charged_until: since };
+        let ahead = ahead(&*clock);
+        let mut guard = Self {
+            journal,
+            clock,
+            terms,
+            charged_until: since,
+            at_old_prices: OldPrices::default(),
+            budget: None,
+            ahead,
+        };
         let mut told = Vec::new();
         if torn_bytes > 0 {
             told.push(format!("{}: dropped {torn_bytes} bytes of a row that was cut off", path.display()));
@@ -116,7 +150,118 @@ impl BudgetGuard {
             return Err(LedgerError::OtherCap { path: path.to_owned(), found, asked: guard.terms.cap });
         }
         told.extend(guard.charge_cut_off_quanta()?);
+        if let Some(last) = guard.journal.rows().last()
+            && last.time > guard.clock.now() + DRIFT
+        {
+            let back = last.time - guard.clock.now();
+            let note = format!("the time of day is {} s before the row before", back.num_seconds());
+            told.push(format!("{}: {note}; money is counted by another clock", path.display()));
+            guard.note("", 0, note)?;
+        }
         Ok((guard, told))
+    }
+
+    /// From here on every quantum must also fit into a budget that is shared with others.
+    pub fn join(&mut self, budget: SharedBudget) {
+        self.budget = Some(budget);
+    }
+
+    /// The shared budget, if there is one.
+    #[must_use]
+    pub fn budget(&self) -> Option<&SharedBudget> {
+        self.budget.as_ref()
+    }
+
+    /// The same, to ask it for warnings or to read what others wrote.
+    pub fn budget_mut(&mut self) -> Option<&mut SharedBudget> {
+        self.budget.as_mut()
+    }
+
+    /// What may still be spent: the least of what is left under the cap of the run and of each shared budget, as
+    /// they were last read.
+    #[must_use]
+    pub fn left(&self) -> Usd {
+        let own = self.account().left();
+        self.budget.as_ref().map_or(own, |budget| own.min(budget.left()))
+    }
+
+    /// The cap of the run is another from here on; refused below what is spent.
+    pub fn set_cap(&mut self, cap: Usd) -> Result<(), LedgerError> {
+        let (before, spent) = (self.account().cap(), self.account().spent());
+        if cap < spent {
+            return Err(LedgerError::CapBelowSpent { path: self.journal.path().to_owned(), cap, spent });
+        }
+        let direction = if cap > before { "raised" } else { "lowered" };
+        let note = format!("the cap is {direction} from {before} to {cap} USD");
+        self.append("", 0, Kind::Cap, Purpose::Run, cap, 0, 0.0, note)?;
+        self.terms.cap = cap;
+        Ok(())
+    }
+
+    /// The price is another from here on. Time that ran until now is charged at the price before, with the next
+    /// settlement.
+    pub fn change_price(
+        &mut self,
+        step: u64,
+        usd_per_hour: Usd,
+        price_source: impl Into<String>,
+        as_of: Option<String>,
+    ) -> Result<(), LedgerError> {
+        let now = self.clock.elapsed();
+        let seconds = now.saturating_sub(self.charged_until).as_secs_f64();
+        let cost = self.cost_of_seconds(seconds);
+        let before = self.terms.usd_per_hour;
+        self.terms.usd_per_hour = usd_per_hour;
+        self.terms.price_source = price_source.into();
+        self.terms.price_as_of = as_of;
+        self.at_old_prices.cost += cost;
+        self.at_old_prices.seconds += seconds;
+        self.charged_until = now;
+        let note = format!("from {before} to {usd_per_hour} USD/h");
+        self.append("", step, Kind::PriceChange, Purpose::Run, Usd::ZERO, 0, 0.0, note)
+    }
+
+    /// Charges `amount` without a reserve (a minimum billing period, a gap that nobody guarded): at most what is
+    /// left under every cap.
+    pub fn spend(
+        &mut self,
+        stage: &str,
+        step: u64,
+        purpose: Purpose,
+        amount: Usd,
+        seconds: f64,
+        note: &str,
+    ) -> Result<Settlement, LedgerError> {
+        let own = amount.max(Usd::ZERO).min(self.account().left());
+        let mut budget = self.budget.take();
+        let result = match &mut budget {
+            Some(budget) => {
+                let claim = self.claim(stage, step, purpose, own, Some(seconds));
+                budget.spend(&claim, note, |charged| {
+                    self.append(stage, step, Kind::Spend, purpose, charged, 0, seconds, note.to_owned())
+                })
+            }
+            None => {
+                self.append(stage, step, Kind::Spend, purpose, own, 0, seconds, note.to_owned()).map(|()| own)
+            }
+        };
+        self.budget = budget;
+        let charged = result?;
+        Ok(Settlement { charged, uncharged: amount.minus_or_zero(charged) })
+    }
+
+    fn claim(&self, stage: &str, step: u64, purpose: Purpose, amount: Usd, seconds: Option<f64>) -> Claim {
+        Claim {
+            run: self.terms.run.clone(),
+            stage: stage.to_owned(),
+            step,
+            purpose,
+            amount,
+            seconds,
+            usd_per_hour: Some(self.terms.usd_per_hour),
+            price_source: self.terms.price_source.clone(),
+            price_as_of: self.terms.price_as_of.clone(),
+        }
     }
 
     fn charge_cut_off_quanta(&mut self) -> Result<Vec<String>, LedgerError> {
@@ -126,6 +271,7 @@ impl BudgetGuard {
             let row =
                 self.journal.rows().iter().find(|row| row.kind == Kind::Reserve && row.quantum == number);
             let Some(Row { stage, step, purpose, seconds, .. }) = row.cloned() else { continue };
+            let seconds = seconds.unwrap_or_default();
             let note = "cut off: charged in full".to_owned();
             self.append(&stage, step, Kind::Settle, purpose, amount, number, seconds, note)?;
             told.push(format!(
@@ -148,40 +294,66 @@ impl BudgetGuard {
         let amount = amount.max(Usd::ZERO);
         let (need, left) = (amount + hold.max(Usd::ZERO), self.account().left());
         if need > left {
-            return Err(Refused { need, left }.into());
+            return Err(Refused { need, left, level: None }.into());
         }
         let number = self.account().quanta() + 1;
         let seconds =
             Some(self.seconds_for(amount)).filter(|seconds| seconds.is_finite()).unwrap_or_default();
-        self.append(stage, step, Kind::Reserve, purpose, amount, number, seconds, String::new())?;
-        Ok(Quantum { number, stage: stage.to_owned(), purpose, reserve: amount })
+        let claim = self.claim(stage, step, purpose, amount, Some(seconds));
+        let share = self.budget.as_mut().map(|budget| budget.reserve(claim, hold)).transpose()?;
+        if let Err(error) =
+            self.append(stage, step, Kind::Reserve, purpose, amount, number, seconds, String::new())
+        {
+            // What fails here too is written by the next change of the budget, or charged when this process ends.
+            if let (Some(budget), Some(share)) = (&mut self.budget, share) {
+                let _ = budget.release(share);
+            }
+            return Err(error.into());
+        }
+        Ok(Quantum { number, stage: stage.to_owned(), purpose, reserve: amount, share })
     }
 
     /// Charges the time since the last settlement to `quantum`: what the clock says, at most its reserve and
     /// what is left under the cap. Should the clock say more than that, the note says how much more.
     pub fn settle(&mut self, quantum: Quantum, step: u64) -> Result<Settlement, LedgerError> {
         let now = self.clock.elapsed();
-        let seconds = now.saturating_sub(self.charged_until).as_secs_f64();
-        let used = self.cost_of_seconds(seconds);
+        let since = now.saturating_sub(self.charged_until).as_secs_f64();
+        let seconds = since + self.at_old_prices.seconds;
+        let used = self.cost_of_seconds(since) + self.at_old_prices.cost;
         let limit = quantum.reserve + self.account().left();
-        let charged = used.min(limit);
-        let uncharged = used.minus_or_zero(limit);
-        let note = if uncharged > Usd::ZERO {
-            format!("the clock says {used} USD; charged up to the cap, {uncharged} USD stay uncharged")
-        } else {
-            String::new()
+        let within_own = used.min(limit);
+        let mut budget = self.budget.take();
+        let mut record = |charged: Usd| {
+            let uncharged = used.minus_or_zero(charged);
+            let note = if uncharged > Usd::ZERO {
+                format!("the clock says {used} USD; charged up to the cap, {uncharged} USD stay uncharged")
+            } else {
+                String::new()
+            };
+            let (stage, number) = (quantum.stage.as_str(), quantum.number);
+            self.append(stage, step, Kind::Settle, quantum.purpose, charged, number, seconds, note)?;
+            self.charged_until = now;
+            self.at_old_prices = OldPrices::default();
+            Ok(())
         };
-        let (stage, number) = (quantum.stage.as_str(), quantum.number);
-        self.append(stage, step, Kind::Settle, quantum.purpose, charged, number, seconds, note)?;
-        self.charged_until = now;
-        Ok(Settlement { charged, uncharged })
+        let result = match (&mut budget, quantum.share) {
+            (Some(budget), Some(share)) => budget.settle(share, step, within_own, seconds, record),
+            _ => record(within_own).map(|()| within_own),
+        };
+        self.budget = budget;
+        let charged = result?;
+        Ok(Settlement { charged, uncharged: used.minus_or_zero(charged) })
     }
 
     /// Gives a reserve back unspent: its work never started. The time since the last settlement is charged
     /// with the next one.
     pub fn release(&mut self, quantum: Quantum, step: u64) -> Result<(), LedgerError> {
         let (stage, number) = (quantum.stage.as_str(), quantum.number);
-        self.append(stage, step, Kind::Release, quantum.purpose, Usd::ZERO, number, 0.0, String::new())
+        self.append(stage, step, Kind::Release, quantum.purpose, Usd::ZERO, number, 0.0, String::new())?;
+        match (&mut self.budget, quantum.share) {
+            (Some(budget), Some(share)) => budget.release(share),
+            _ => Ok(()),
+        }
     }
 
     /// Writes down something worth remembering.
@@ -222,6 +394,11 @@ impl BudgetGuard {
     /// Seconds that the clock has run since the last settlement.
     #[must_use]
     pub fn uncharged_seconds(&self) -> f64 {
+        self.since_charged() + self.at_old_prices.seconds
+    }
+
+    /// Seconds since the last settlement or change of price.
+    fn since_charged(&self) -> f64 {
         self.clock.elapsed().saturating_sub(self.charged_until).as_secs_f64()
     }
 
@@ -229,15 +406,15 @@ impl BudgetGuard {
     /// it is never more than the next settlement makes of it.
     #[must_use]
     pub fn spent_by_the_clock(&self) -> Usd {
-        let hours = Hours::from_seconds(self.uncharged_seconds());
+        let hours = Hours::from_seconds(self.since_charged());
         let since = Usd::from_micros((self.terms.usd_per_hour.micros() as f64 * hours.0) as i64);
-        (self.account().settled() + since).min(self.account().cap())
+        (self.account().settled() + self.at_old_prices.cost + since).min(self.account().cap())
     }
 
     /// Seconds until `quantum` has used up its reserve; negative beyond it.
     #[must_use]
     pub fn seconds_left(&self, quantum: &Quantum) -> f64 {
-        self.seconds_for(quantum.reserve) - self.uncharged_seconds()
+        self.seconds_for(quantum.reserve.minus_or_zero(self.at_old_prices.cost)) - self.since_charged()
     }
 
     #[expect(
@@ -255,203 +432,51 @@ impl BudgetGuard {
         seconds: f64,
         note: String,
     ) -> Result<(), LedgerError> {
+        self.tell_of_a_set_clock()?;
         let draft = Draft {
-            time: self.clock.now(),
             run: self.terms.run.clone(),
             stage: stage.to_owned(),
             step,
-            kind,
             purpose,
-            amount,
+            amount: Some(amount),
             quantum,
-            seconds,
-            usd_per_hour: self.terms.usd_per_hour,
-            price_source: self.terms.price_source.clone(),
+            seconds: Some(seconds),
             note,
+            ..self.draft(kind)
         };
         self.journal.append(draft).map(|_| ())
     }
+
+    fn draft(&self, kind: Kind) -> Draft {
+        Draft {
+            run: self.terms.run.clone(),
+            usd_per_hour: Some(self.terms.usd_per_hour),
+            price_source: self.terms.price_source.clone(),
+            price_as_of: self.terms.price_as_of.clone(),
+            ..Draft::new(kind, self.clock.now())
+        }
+    }
+
+    /// Money is counted by a clock that cannot be set; the times in the rows are the time of day, for people, who
+    /// should know when it jumped.
+    fn tell_of_a_set_clock(&mut self) -> Result<(), LedgerError> {
+        let ahead = ahead(&*self.clock);
+        let by = ahead - self.ahead;
+        if by.abs() <= DRIFT || self.journal.rows().is_empty() {
+            return Ok(());
+        }
+        self.ahead = ahead;
+        let direction = if by > TimeDelta::zero() { "forward" } else { "back" };
+        let note = format!("the time of day was set {direction} by {} s", by.num_seconds().abs());
+        self.journal.append(Draft { note, ..self.draft(Kind::Note) }).map(|_| ())
+    }
+}
+
+/// The time of day less the reading of the clock that money is counted with.
+fn ahead(clock: &dyn Clock) -> TimeDelta {
+    let elapsed = TimeDelta::from_std(clock.elapsed()).unwrap_or_default();
+    clock.now() - DateTime::UNIX_EPOCH - elapsed
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::clock::FakeClock;
-    use crate::journal::{read, verify};
-
-    fn terms(cap_micros: i64) -> Terms {
-        // 3,600 micro-dollars an hour: one micro-dollar a second.
-        Terms {
-            run: "test".into(),
-            cap: Usd::from_micros(cap_micros),
-            usd_per_hour: Usd::from_micros(3600),
-            price_source: "stated".into(),
-        }
-    }
-
-    fn usd(micros: i64) -> Usd {
-        Usd::from_micros(micros)
-    }
-
-    #[test]
-    fn all_time_is_charged_also_between_quanta() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let clock = Arc::new(FakeClock::new());
-        let path = folder.path().join("ledger.jsonl");
-        clock.advance(Duration::from_secs(2));
-        let (mut guard, told) =
-            BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
-        assert!(told.is_empty());
-        let quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(80)).expect("fits");
-        clock.advance(Duration::from_millis(4500));
-        assert_eq!(guard.spent_by_the_clock(), usd(6));
-        clock.advance(Duration::from_millis(500));
-        assert!((guard.seconds_left(&quantum) - 13.0).abs() < 1e-9);
-        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(7));
-        clock.advance(Duration::from_secs(1));
-        let quantum = guard.reserve("a", 1, Purpose::Train, usd(20), usd(0)).expect("fits");
-        clock.advance(Duration::from_millis(500));
-        let settlement = guard.settle(quantum, 2).expect("settles");
-        assert_eq!(settlement, Settlement { charged: usd(2), uncharged: usd(0) }, "1.5 s are rounded up");
-        let quantum = guard.reserve("a", 2, Purpose::Evaluate, usd(20), usd(0)).expect("fits");
-        guard.release(quantum, 2).expect("is given back");
-        assert_eq!(guard.account().spent(), usd(9));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_with_both_numbers_and_leaves_no_row() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let clock = Arc::new(FakeClock::new());
-        let path = folder.path().join("ledger.jsonl");
-        let (mut guard, _) = BudgetGuard::open(&path, clock, terms(100), Duration::ZERO).expect("opens");
-        let refused = guard.reserve("a", 0, Purpose::Train, usd(60), usd(41)).expect_err("does not fit");
-        assert!(matches!(refused, ReserveError::Refused(Refused { need, left })
-            if need == usd(101) && left == usd(100)));
-        assert_eq!(read(&path).expect("is sound").rows.len(), 1);
-    }
-
-    #[test]
-    fn an_overrun_is_charged_up_to_the_cap_and_named() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let clock = Arc::new(FakeClock::new());
-        let path = folder.path().join("ledger.jsonl");
-        let (mut guard, _) =
-            BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
-        let quantum = guard.reserve("a", 0, Purpose::Train, usd(10), usd(0)).expect("fits");
-        clock.advance(Duration::from_secs(130));
-        let settlement = guard.settle(quantum, 1).expect("settles");
-        assert_eq!((settlement.charged, settlement.overrun()), (usd(100), Some(usd(30))));
-        let last = guard.rows().last().expect("has rows");
-        assert!(last.note.contains("0.00003 USD stay uncharged"), "{}", last.note);
-        assert!(guard.reserve("a", 1, Purpose::Train, usd(1), usd(0)).is_err());
-    }
-
-    #[test]
-    fn another_cap_is_refused() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("ledger.jsonl");
-        let clock = Arc::new(FakeClock::new());
-        drop(BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens"));
-        let error = BudgetGuard::open(&path, clock, terms(200), Duration::ZERO).expect_err("is refused");
-        assert!(matches!(error, LedgerError::OtherCap { .. }));
-    }
-
-    /// What can happen to a run's money.
-    #[derive(Clone, Debug)]
-    enum Event {
-        Reserve {
-            amount: i64,
-            hold: i64,
-        },
-        Pass {
-            millis: u64,
-        },
-        Settle,
-        Release,
-        /// The process dies; of the last row, this fraction (of 256) of its bytes reached the disk.
-        Crash {
-            torn: u8,
-        },
-    }
-
-    fn event() -> impl Strategy<Value = Event> {
-        prop_oneof![
-            4 => (0i64..400, 0i64..200).prop_map(|(amount, hold)| Event::Reserve { amount, hold }),
-            4 => (0u64..300_000).prop_map(|millis| Event::Pass { millis }),
-            4 => Just(Event::Settle),
-            1 => Just(Event::Release),
-            1 => any::<u8>().prop_map(|torn| Event::Crash { torn }),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn whatever_happens_the_cap_holds_and_nothing_is_taken_back(
-            events in prop::collection::vec(event(), 1..40),
-            cap in 1i64..1000,
-        ) {
-            let folder = tempfile::tempdir().expect("temporary folder");
-            let path = folder.path().join("ledger.jsonl");
-            let clock = Arc::new(FakeClock::new());
-            let (mut guard, _) =
-                BudgetGuard::open(&path, clock.clone(), terms(cap), Duration::ZERO).expect("opens");
-            let mut open: Option<Quantum> = None;
-            let mut settled = Usd::ZERO;
-            for event in events {
-                match event {
-                    Event::Reserve { amount, hold } => {
-                        let left = guard.account().left();
-                        match guard.reserve("a", 0, Purpose::Train, usd(amount), usd(hold)) {
-                            Ok(quantum) => {
-                                prop_assert!(usd(amount + hold) <= left);
-                                // A quantum that is dropped stays reserved.
-                                open = Some(quantum);
-                            }
-                            Err(ReserveError::Refused(_)) => prop_assert!(usd(amount + hold) > left),
-                            Err(other) => prop_assert!(false, "{other}"),
-                        }
-                    }
-                    Event::Pass { millis } => clock.advance(Duration::from_millis(millis)),
-                    Event::Settle => {
-                        if let Some(quantum) = open.take() {
-                            guard.settle(quantum, 0).expect("settles");
-                        }
-                    }
-                    Event::Release => {
-                        if let Some(quantum) = open.take() {
-                            guard.release(quantum, 0).expect("is given back");
-                        }
-                    }
-                    Event::Crash { torn } => {
-                        open = None;
-                        let before = guard.account().clone();
-                        drop(guard);
-                        // A row of which the caller never heard, half on disk.
-                        let mut bytes = fs::read(&path).expect("reads");
-                        let first = bytes.iter().position(|&byte| byte == b'\n').expect("has a row");
-                        let half = bytes[..first * usize::from(torn) / 256].to_vec();
-                        bytes.extend(half);
-                        fs::write(&path, bytes).expect("writes");
-                        let since = clock.elapsed();
-                        guard = BudgetGuard::open(&path, clock.clone(), terms(cap), since).expect("heals").0;
-                        prop_assert_eq!(guard.account().spent(), before.spent());
-                        prop_assert_eq!(guard.account().reserved(), Usd::ZERO);
-                    }
-                }
-                let account = guard.account();
-                prop_assert!(account.spent() <= account.cap());
-                prop_assert!(account.settled() >= settled);
-                prop_assert!(account.reserved() >= Usd::ZERO);
-                settled = account.settled();
-                let contents = verify(&path).expect("is sound at every moment");
-                prop_assert_eq!(&contents.account, account);
-            }
-        }
-    }
-}
+mod tests;

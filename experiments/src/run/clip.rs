@@ -83,7 +83,8 @@ impl Train for Workshop<'_> {
         let Recipe { data, architecture, stages, seed, evaluation, .. } = self.recipe;
         self.stages.clear();
         for stage in stages {
-            let loader = Loader::open(&data.train, stage, architecture, *seed, data.unique_samples)?;
+            let loader = Loader::open(&data.train, stage, architecture, *seed, data.unique_samples)?
+                .reading(&data.reading);
             let set = data.evaluation.as_ref().map(|source| {
                 let max_samples = evaluation.max_samples;
                 EvaluationSet::open(source, architecture, stage.image_size_px, stage.text_tokens, max_samples)

@@ -42,7 +42,7 @@ pub(crate) struct Position {
 }
 
 /// Why the course came to its end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Halt {
     /// Everything is done.
     Finished,

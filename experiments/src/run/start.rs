@@ -235,6 +235,7 @@ pub(crate) fn carry_out(
         cap: recipe.budget.cap_usd,
         usd_per_hour: recipe.hardware.usd_per_hour,
         price_source: recipe.hardware.price_source.clone(),
+        price_as_of: None,
     };
     let clock = Arc::clone(&options.clock);
     let (mut guard, told) = BudgetGuard::open(&directory.ledger(), Arc::clone(&clock), terms, since)?;
@@ -416,7 +417,7 @@ fn set_up_seconds(guard: &BudgetGuard, cap_seconds: f64) -> f64 {
         .rows()
         .iter()
         .filter(|row| row.kind == Kind::Settle && row.purpose == Purpose::SetUp && row.note.is_empty())
-        .map(|row| SAFETY * row.seconds)
+        .filter_map(|row| row.seconds.map(|seconds| SAFETY * seconds))
         .reduce(f64::max);
     measured.unwrap_or_else(|| UNKNOWN_SET_UP_SECONDS.min(SET_UP_OF_CAP * cap_seconds))
 }

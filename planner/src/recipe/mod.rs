@@ -10,7 +10,10 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::CheckError;
-pub use self::data::{Data, DataSource, EvaluationData};
+pub use self::data::{
+    Data, DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation, Reading,
+    WeightedSource,
+};
 pub use self::read::{RecipeError, read_manifest, read_recipe};
 pub use self::write::write_recipe;
 use crate::architecture::Architecture;

@@ -110,9 +110,9 @@ impl Plain<'_> {
         let x = if vision.no_ln_pre { x } else { self.norm(&x, "visual.ln_pre")? };
         let x = self.tower(x, "visual.transformer", vision.layers, vision.heads() as usize, false)?;
         let pooled = match vision.pool_type {
-            _ if vision.attentional_pool => self.attention_pool(&x, vision.attn_pooler_heads as usize)?,
             ImagePool::Tok => x.narrow(1, 0, 1)?.squeeze(1)?,
             ImagePool::Avg => x.narrow(1, 1, x.dim(1)? - 1)?.mean(1)?,
+            ImagePool::Attention(pool) => self.attention_pool(&x, pool.heads as usize)?,
         };
         self.norm(&pooled, "visual.ln_post")?.matmul(&self.get("visual.proj"))
     }
@@ -131,6 +131,7 @@ impl Plain<'_> {
                 let place = match text.pool_type {
                     TextPool::Last => texts.text_tokens - 1,
                     TextPool::First => 0,
+                    TextPool::Class => unreachable!("not trained"),
                     TextPool::Argmax | TextPool::Eos => {
                         ids.iter().position(|&id| id == 39).expect("an end marker")
                     }

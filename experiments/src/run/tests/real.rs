@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use shoestring_engine::{EngineError, resolved_precision};
-use shoestring_planner::architecture::{ImagePool, ImagePositions, TextPool};
+use shoestring_planner::architecture::{
+    AttentionPool, AttentionPoolKind, ImagePool, ImagePositions, TextPool,
+};
 use shoestring_planner::recipe::{
     DataSource, EvaluatedWeights, ImageReduction, Precision, Recipe, Schedule, TextReduction,
 };
@@ -43,8 +45,8 @@ fn everything() -> Recipe {
     let mut recipe = recipe();
     let vision = &mut recipe.architecture.vision_cfg;
     vision.pos_embed_type = ImagePositions::Learnable;
-    vision.pool_type = ImagePool::Tok;
-    (vision.attentional_pool, vision.attn_pooler_queries, vision.attn_pooler_heads) = (true, 1, 2);
+    vision.pool_type =
+        ImagePool::Attention(AttentionPool { kind: AttentionPoolKind::Single, queries: 1, heads: 2 });
     let text = &mut recipe.architecture.text_cfg;
     (text.pool_type, text.eos_id, text.no_causal_mask) = (TextPool::Eos, Some(49_407), false);
     (recipe.optimizer.ema_decay, recipe.optimizer.layer_decay) = (Some(0.9), Some(0.8));
