@@ -4,7 +4,11 @@
 
 pub mod calibrate;
 pub use shoestring_engine::measure as bench;
+#[cfg(target_os = "linux")]
+pub mod guard;
+pub mod lease;
 pub mod records;
 pub mod run;
 pub mod signals;
 pub mod status;
+pub mod till;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shoestring_planner::recipe::Billing;
 use shoestring_planner::units::{Hours, Usd};
 
 use crate::account::Account;
@@ -51,17 +52,17 @@ pub enum ReserveError {
 #[derive(Debug)]
 #[must_use = "an unsettled quantum is charged in full"]
 pub struct Quantum {
-    number: u64,
     stage: String,
     purpose: Purpose,
-    reserve: Usd,
+    /// Number and amount of its reserve and of what extended it, in order; never empty.
+    parts: Vec<(u64, Usd)>,
 }
 
 impl Quantum {
     /// What was set aside.
     #[must_use]
     pub fn reserve(&self) -> Usd {
-        self.reserve
+        self.parts.iter().map(|(_, amount)| *amount).sum()
     }
 }
 
@@ -84,13 +85,25 @@ impl Settlement {
 
 /// Keeps what is spent under the cap. Time becomes money here: each settlement charges all the time since the
 /// settlement before it, so that nothing that the process does is free.
+///
+/// # The lease
+/// What is settled and what is reserved together pay for the clock up to a moment, [`BudgetGuard::lease_seconds`]
+/// from now. A process that is ended by then (by the kernel, say) whatever it is doing has used no more than the
+/// ledger counts as spent, so that a crash is charged at least what it cost.
 #[derive(Debug)]
 pub struct BudgetGuard {
     journal: Journal,
     clock: Arc<dyn Clock>,
     terms: Terms,
-    /// Up to here the clock has been charged.
-    charged_until: Duration,
+    billing: Billing,
+    /// From here on the machine is billed.
+    since: Duration,
+    /// Up to here it is paid for: in the future where a settlement pays ahead.
+    paid_until: Duration,
+    /// How far each settlement pays ahead.
+    ahead: Duration,
+    /// The highest price that has to be reckoned with.
+    worst_usd_per_hour: Usd,
 }
 
 impl BudgetGuard {
@@ -103,7 +116,17 @@ impl BudgetGuard {
         since: Duration,
     ) -> Result<(Self, Vec<String>), LedgerError> {
         let (journal, torn_bytes) = Journal::open(path)?;
-        let mut guard = Self { journal, clock, terms, charged_until: since };
+        let worst_usd_per_hour = terms.usd_per_hour;
+        let mut guard = Self {
+            journal,
+            clock,
+            terms,
+            billing: Billing::EXACT,
+            since,
+            paid_until: since,
+            ahead: Duration::ZERO,
+            worst_usd_per_hour,
+        };
         let mut told = Vec::new();
         if torn_bytes > 0 {
             told.push(format!("{}: dropped {torn_bytes} bytes of a row that was cut off", path.display()));
@@ -150,38 +173,159 @@ impl BudgetGuard {
         if need > left {
             return Err(Refused { need, left }.into());
         }
+        let number = self.set_aside(stage, step, purpose, amount, String::new())?;
+        Ok(Quantum { stage: stage.to_owned(), purpose, parts: vec![(number, amount)] })
+    }
+
+    /// Sets `amount` more aside for work that takes longer than was thought, by the same rule as
+    /// [`BudgetGuard::reserve`].
+    pub fn extend(
+        &mut self,
+        quantum: &mut Quantum,
+        step: u64,
+        amount: Usd,
+        hold: Usd,
+    ) -> Result<(), ReserveError> {
+        let amount = amount.max(Usd::ZERO);
+        let (need, left) = (amount + hold.max(Usd::ZERO), self.account().left());
+        if need > left {
+            return Err(Refused { need, left }.into());
+        }
+        let note = format!("extends quantum {}", quantum.parts[0].0);
+        let number = self.set_aside(&quantum.stage, step, quantum.purpose, amount, note)?;
+        quantum.parts.push((number, amount));
+        Ok(())
+    }
+
+    fn set_aside(
+        &mut self,
+        stage: &str,
+        step: u64,
+        purpose: Purpose,
+        amount: Usd,
+        note: String,
+    ) -> Result<u64, LedgerError> {
         let number = self.account().quanta() + 1;
         let seconds =
             Some(self.seconds_for(amount)).filter(|seconds| seconds.is_finite()).unwrap_or_default();
-        self.append(stage, step, Kind::Reserve, purpose, amount, number, seconds, String::new())?;
-        Ok(Quantum { number, stage: stage.to_owned(), purpose, reserve: amount })
+        self.append(stage, step, Kind::Reserve, purpose, amount, number, seconds, note)?;
+        Ok(number)
     }
 
-    /// Charges the time since the last settlement to `quantum`: what the clock says, at most its reserve and
-    /// what is left under the cap. Should the clock say more than that, the note says how much more.
+    /// Charges the time since the last settlement to `quantum`: what the clock says and what is paid ahead, at
+    /// most its reserve and what is left under the cap. Should the clock alone say more than that, the note says
+    /// how much more.
     pub fn settle(&mut self, quantum: Quantum, step: u64) -> Result<Settlement, LedgerError> {
         let now = self.clock.elapsed();
-        let seconds = now.saturating_sub(self.charged_until).as_secs_f64();
-        let used = self.cost_of_seconds(seconds);
-        let limit = quantum.reserve + self.account().left();
+        let until = self.billed_until(now + self.ahead);
+        let used = self.cost_of_seconds(until.saturating_sub(self.paid_until).as_secs_f64());
+        let by_the_clock = self.billed_until(now).saturating_sub(self.paid_until).as_secs_f64();
+        let must = self.cost_of_seconds(by_the_clock);
+        let limit = quantum.reserve() + self.account().left();
         let charged = used.min(limit);
-        let uncharged = used.minus_or_zero(limit);
-        let note = if uncharged > Usd::ZERO {
-            format!("the clock says {used} USD; charged up to the cap, {uncharged} USD stay uncharged")
+        let uncharged = must.minus_or_zero(limit);
+        let mut note = if uncharged > Usd::ZERO {
+            format!("the clock says {must} USD; charged up to the cap, {uncharged} USD stay uncharged")
         } else {
             String::new()
         };
-        let (stage, number) = (quantum.stage.as_str(), quantum.number);
-        self.append(stage, step, Kind::Settle, quantum.purpose, charged, number, seconds, note)?;
-        self.charged_until = now;
+        let paid_until = if charged == used {
+            until.max(self.paid_until)
+        } else if uncharged > Usd::ZERO {
+            now
+        } else {
+            self.paid_until + seconds_or_zero(self.seconds_at(charged, self.terms.usd_per_hour))
+        };
+        // The first parts are used up first: should the process die between two rows, what is left open is
+        // charged in full, which is never too little.
+        let (mut amount_left, mut seconds_left) =
+            (charged, paid_until.saturating_sub(self.paid_until).as_secs_f64());
+        let last = quantum.parts.len() - 1;
+        for (index, &(number, reserve)) in quantum.parts.iter().enumerate() {
+            let amount = if index == last { amount_left } else { amount_left.min(reserve) };
+            let seconds = if index == last {
+                seconds_left
+            } else {
+                seconds_left.min(self.seconds_at(amount, self.terms.usd_per_hour))
+            };
+            let (kind, note) = if index > 0 && amount == Usd::ZERO {
+                (Kind::Release, String::new())
+            } else {
+                (Kind::Settle, if index == last { std::mem::take(&mut note) } else { String::new() })
+            };
+            self.append(&quantum.stage, step, kind, quantum.purpose, amount, number, seconds, note)?;
+            amount_left -= amount;
+            seconds_left -= seconds;
+        }
+        self.paid_until = paid_until;
         Ok(Settlement { charged, uncharged })
     }
 
     /// Gives a reserve back unspent: its work never started. The time since the last settlement is charged
     /// with the next one.
     pub fn release(&mut self, quantum: Quantum, step: u64) -> Result<(), LedgerError> {
-        let (stage, number) = (quantum.stage.as_str(), quantum.number);
-        self.append(stage, step, Kind::Release, quantum.purpose, Usd::ZERO, number, 0.0, String::new())
+        for &(number, _) in &quantum.parts {
+            let (stage, purpose) = (quantum.stage.as_str(), quantum.purpose);
+            self.append(stage, step, Kind::Release, purpose, Usd::ZERO, number, 0.0, String::new())?;
+        }
+        Ok(())
+    }
+
+    /// From now on every settlement also pays for so much time to come, which the next one takes into account.
+    /// What a process does between two quanta, and its end, are then paid for whatever happens.
+    pub fn pay_ahead(&mut self, ahead: Duration) {
+        self.ahead = ahead;
+    }
+
+    /// From now on time is billed by this rule.
+    pub fn set_billing(&mut self, billing: Billing) {
+        self.billing = billing;
+    }
+
+    /// From now on everything that is set aside is reckoned at this price, if it is above the present one.
+    pub fn reckon_with(&mut self, worst_usd_per_hour: Usd) {
+        self.worst_usd_per_hour = worst_usd_per_hour;
+    }
+
+    /// The price has changed. What was not settled yet is charged at the new one.
+    pub fn change_price(
+        &mut self,
+        usd_per_hour: Usd,
+        price_source: impl Into<String>,
+        step: u64,
+    ) -> Result<(), LedgerError> {
+        let before = self.terms.usd_per_hour;
+        self.terms.usd_per_hour = usd_per_hour;
+        self.terms.price_source = price_source.into();
+        self.note("", step, format!("the price changes from {before} to {usd_per_hour} USD per hour"))
+    }
+
+    /// The price per hour at present.
+    #[must_use]
+    pub fn usd_per_hour(&self) -> Usd {
+        self.terms.usd_per_hour
+    }
+
+    /// Charges seconds that no process saw: of what outlived the process that watched over it, say. At most what
+    /// is left under the cap; the note says what could not be charged.
+    pub fn charge_unseen(
+        &mut self,
+        stage: &str,
+        purpose: Purpose,
+        seconds: f64,
+        note: &str,
+    ) -> Result<Settlement, LedgerError> {
+        let used = self.cost_of_seconds(seconds);
+        let charged = used.min(self.account().left());
+        let uncharged = used - charged;
+        let note = if uncharged > Usd::ZERO {
+            format!("{note}; {uncharged} USD of {used} USD stay uncharged, beyond the cap")
+        } else {
+            note.to_owned()
+        };
+        let number = self.set_aside(stage, 0, purpose, charged, note.clone())?;
+        self.append(stage, 0, Kind::Settle, purpose, charged, number, seconds, note)?;
+        Ok(Settlement { charged, uncharged })
     }
 
     /// Writes down something worth remembering.
@@ -206,23 +350,72 @@ impl BudgetGuard {
         self.journal.rows()
     }
 
-    /// What `seconds` of everything together cost, rounded up to the next micro-dollar.
+    /// What `seconds` of everything together cost at the present price, rounded up to the next micro-dollar.
     #[must_use]
     pub fn cost_of_seconds(&self, seconds: f64) -> Usd {
         self.terms.usd_per_hour.per_hour_for(Hours::from_seconds(seconds))
     }
 
-    /// Seconds that `amount` pays for; infinite when time is free.
+    /// What must be set aside so that everything is paid for that happens in the next `seconds`: at the worst
+    /// price, with what is pending and what is paid ahead, by whole billing periods.
+    #[must_use]
+    pub fn cost_of_next(&self, seconds: f64) -> Usd {
+        let end = self.clock.elapsed() + seconds_or_zero(seconds) + self.ahead;
+        let unpaid = self.billed_until(end).saturating_sub(self.paid_until).as_secs_f64();
+        self.worst().per_hour_for(Hours::from_seconds(unpaid))
+    }
+
+    /// What must stay free beside [`BudgetGuard::cost_of_next`] of `work` seconds so that `later` seconds more can
+    /// follow.
+    #[must_use]
+    pub fn hold_after(&self, work: f64, later: f64) -> Usd {
+        self.cost_of_next(work.max(0.0) + later.max(0.0)) - self.cost_of_next(work)
+    }
+
+    /// What `later` seconds cost at the worst price, whenever they begin: by whole billing periods.
+    #[must_use]
+    pub fn worst_cost_of(&self, later: f64) -> Usd {
+        self.worst().per_hour_for(Hours::from_seconds(self.billing.billed(later)))
+    }
+
+    /// Seconds of work that can be done from now for `amount`, the other way round than
+    /// [`BudgetGuard::cost_of_next`]; infinite when time is free, never below zero.
+    #[must_use]
+    pub fn seconds_of_work_for(&self, amount: Usd) -> f64 {
+        let paid = self.paid_until.saturating_sub(self.since).as_secs_f64();
+        let end = self.billing.whole_periods(paid + self.seconds_for(amount));
+        let now = self.clock.elapsed().saturating_sub(self.since).as_secs_f64();
+        (end - now - self.ahead.as_secs_f64()).max(0.0)
+    }
+
+    /// Seconds that `amount` pays for at the worst price; infinite when time is free.
     #[must_use]
     pub fn seconds_for(&self, amount: Usd) -> f64 {
-        let price = self.terms.usd_per_hour.dollars();
+        self.seconds_at(amount, self.worst())
+    }
+
+    fn seconds_at(&self, amount: Usd, usd_per_hour: Usd) -> f64 {
+        let price = usd_per_hour.dollars();
         if price > 0.0 { amount.dollars() / price * 3600.0 } else { f64::INFINITY }
     }
 
-    /// Seconds that the clock has run since the last settlement.
+    fn worst(&self) -> Usd {
+        self.worst_usd_per_hour.max(self.terms.usd_per_hour)
+    }
+
+    /// Where a billing period ends that `moment` lies in.
+    fn billed_until(&self, moment: Duration) -> Duration {
+        let held = moment.saturating_sub(self.since);
+        if self.billing == Billing::EXACT {
+            return self.since + held;
+        }
+        self.since + Duration::from_secs_f64(self.billing.billed(held.as_secs_f64()))
+    }
+
+    /// Seconds that the clock has run beyond what is paid for.
     #[must_use]
     pub fn uncharged_seconds(&self) -> f64 {
-        self.clock.elapsed().saturating_sub(self.charged_until).as_secs_f64()
+        self.clock.elapsed().saturating_sub(self.paid_until).as_secs_f64()
     }
 
     /// What is used so far by the clock, not by the reserve: settled, and the time since, rounded down so that
@@ -237,7 +430,15 @@ impl BudgetGuard {
     /// Seconds until `quantum` has used up its reserve; negative beyond it.
     #[must_use]
     pub fn seconds_left(&self, quantum: &Quantum) -> f64 {
-        self.seconds_for(quantum.reserve) - self.uncharged_seconds()
+        self.lease_seconds(Some(quantum))
+    }
+
+    /// Seconds until what is paid, and what `quantum` sets aside at the worst price, is used up; negative beyond.
+    #[must_use]
+    pub fn lease_seconds(&self, quantum: Option<&Quantum>) -> f64 {
+        let reserve = quantum.map_or(Usd::ZERO, Quantum::reserve);
+        let paid = self.paid_until.as_secs_f64() - self.clock.elapsed().as_secs_f64();
+        self.seconds_for(reserve) + paid
     }
 
     #[expect(
@@ -271,6 +472,12 @@ impl BudgetGuard {
         };
         self.journal.append(draft).map(|_| ())
     }
+}
+
+/// A duration from seconds that may be negative, endless or no number: those become the nearest that can be.
+fn seconds_or_zero(seconds: f64) -> Duration {
+    const CENTURY: f64 = 3.2e9;
+    Duration::from_secs_f64(if seconds.is_nan() { 0.0 } else { seconds.clamp(0.0, CENTURY) })
 }
 
 #[cfg(test)]
@@ -348,6 +555,91 @@ mod tests {
         let last = guard.rows().last().expect("has rows");
         assert!(last.note.contains("0.00003 USD stay uncharged"), "{}", last.note);
         assert!(guard.reserve("a", 1, Purpose::Train, usd(1), usd(0)).is_err());
+    }
+
+    fn opened(cap_micros: i64) -> (tempfile::TempDir, Arc<FakeClock>, BudgetGuard) {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let clock = Arc::new(FakeClock::new());
+        let path = folder.path().join("ledger.jsonl");
+        let (guard, _) =
+            BudgetGuard::open(&path, clock.clone(), terms(cap_micros), Duration::ZERO).expect("opens");
+        (folder, clock, guard)
+    }
+
+    #[test]
+    fn an_extended_quantum_is_settled_part_by_part() {
+        let (_folder, clock, mut guard) = opened(100);
+        let mut quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(0)).expect("fits");
+        guard.extend(&mut quantum, 0, usd(10), usd(0)).expect("fits");
+        guard.extend(&mut quantum, 0, usd(30), usd(0)).expect("fits");
+        assert!(guard.extend(&mut quantum, 0, usd(30), usd(11)).is_err(), "what is held stays free");
+        assert_eq!((quantum.reserve(), guard.account().left()), (usd(60), usd(40)));
+        assert!((guard.lease_seconds(Some(&quantum)) - 60.0).abs() < 1e-9);
+        clock.advance(Duration::from_secs(25));
+        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(25));
+        let settled: Vec<(Kind, i64, f64)> =
+            guard.rows()[4..].iter().map(|row| (row.kind, row.amount.micros(), row.seconds)).collect();
+        assert_eq!(settled, [(Kind::Settle, 20, 20.0), (Kind::Settle, 5, 5.0), (Kind::Release, 0, 0.0)]);
+        assert_eq!(guard.account().spent(), usd(25));
+    }
+
+    #[test]
+    fn what_is_paid_ahead_is_paid_once_and_covers_the_time_between_quanta() {
+        let (_folder, clock, mut guard) = opened(100);
+        guard.pay_ahead(Duration::from_secs(2));
+        assert_eq!(guard.cost_of_next(5.0), usd(7));
+        let quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(0)).expect("fits");
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(12));
+        clock.advance(Duration::from_secs(1));
+        assert!((guard.lease_seconds(None) - 1.0).abs() < 1e-9);
+        let quantum = guard.reserve("a", 1, Purpose::Train, usd(20), usd(0)).expect("fits");
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(guard.settle(quantum, 2).expect("settles").charged, usd(5));
+        // At the cap the time to come is paid for as far as there is money.
+        let quantum = guard.reserve("a", 2, Purpose::Train, usd(83), usd(0)).expect("fits");
+        clock.advance(Duration::from_secs(84));
+        let settlement = guard.settle(quantum, 3).expect("settles");
+        assert_eq!(settlement, Settlement { charged: usd(83), uncharged: usd(0) });
+        assert!((guard.lease_seconds(None) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn hours_begun_are_paid_whole() {
+        let (_folder, clock, mut guard) = opened(10_000);
+        guard.set_billing(Billing { increment_seconds: 3600.0, minimum_seconds: 0.0 });
+        // 3,600 micro-dollars an hour: the cap pays for two whole hours, 2,800 are of no use.
+        assert!((guard.seconds_of_work_for(usd(10_000)) - 7200.0).abs() < 1e-6);
+        assert_eq!(guard.cost_of_next(1.0), usd(3600));
+        let quantum = guard.reserve("a", 0, Purpose::Train, usd(3600), usd(0)).expect("fits");
+        clock.advance(Duration::from_secs(60));
+        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(3600));
+        assert_eq!(guard.cost_of_next(3000.0), usd(0), "the hour is paid for");
+        assert!((guard.lease_seconds(None) - 3540.0).abs() < 1e-6);
+        assert_eq!(guard.cost_of_next(3541.0), usd(3600));
+        assert!((guard.seconds_of_work_for(usd(6400)) - 7140.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn reserves_are_at_the_worst_price_and_settlements_at_the_present_one() {
+        let (_folder, clock, mut guard) = opened(1000);
+        guard.reckon_with(Usd::from_micros(36_000));
+        assert_eq!((guard.cost_of_next(10.0), guard.cost_of_seconds(10.0)), (usd(100), usd(10)));
+        let quantum = guard.reserve("a", 0, Purpose::Train, usd(100), usd(0)).expect("fits");
+        clock.advance(Duration::from_secs(5));
+        guard.change_price(Usd::from_micros(18_000), "the spot market", 0).expect("is written");
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(50), "all of it at the new price");
+        let last = guard.rows().last().expect("has rows");
+        assert_eq!((last.usd_per_hour.micros(), last.price_source.as_str()), (18_000, "the spot market"));
+    }
+
+    #[test]
+    fn what_no_process_saw_is_charged_up_to_the_cap() {
+        let (_folder, _clock, mut guard) = opened(100);
+        let settlement = guard.charge_unseen("", Purpose::Run, 130.0, "outlived").expect("is written");
+        assert_eq!((settlement.charged, settlement.overrun()), (usd(100), Some(usd(30))));
+        assert!(guard.rows().last().is_some_and(|row| row.note.contains("stay uncharged")));
     }
 
     #[test]

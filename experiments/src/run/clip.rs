@@ -162,12 +162,12 @@ impl Executor for ClipExecutor {
         self.draw_from(stage, stage_step)
     }
 
-    fn step(&mut self) -> Result<Stepped, RunError> {
+    fn step(&mut self, progress: f64) -> Result<Stepped, RunError> {
         let next = self.batches.as_mut().and_then(Iterator::next);
         let missing = || DataError::Thread("ended before the stage did".to_owned());
         let batch: Batch = next.ok_or_else(missing)??;
         let stage = &self.stages[self.stage];
-        let rate = learning_rate(stage, Samples(self.stage_step * u64::from(stage.batch)));
+        let rate = learning_rate(stage, Samples((progress * stage.samples.0 as f64).round() as u64));
         let input = StepInput {
             batch: batch.size,
             image_size_px: batch.image_size_px,

@@ -55,6 +55,12 @@ impl RunDirectory {
         self.root.join("eval.jsonl")
     }
 
+    /// Changes of the number of steps that came from money.
+    #[must_use]
+    pub fn replans(&self) -> PathBuf {
+        self.root.join("replans.jsonl")
+    }
+
     /// Folder of the checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
