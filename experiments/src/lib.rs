@@ -7,6 +7,7 @@ pub use shoestring_engine::measure as bench;
 #[cfg(target_os = "linux")]
 pub mod guard;
 pub mod lease;
+mod money;
 pub mod records;
 pub mod run;
 pub mod signals;

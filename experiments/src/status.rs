@@ -163,7 +163,7 @@ pub fn read_at(directory: &Path, now: DateTime<Utc>) -> Result<Status, RunError>
         let planned = Forecast::new(&recipe, images).remaining(timing, standing.stage, standing.stage_step);
         Some(if ended { 0.0 } else { planned * standing.share_left() })
     };
-    let price = rows.last().map_or(recipe.hardware.usd_per_hour, |row| row.usd_per_hour).dollars() / 3600.0;
+    let price = price_of(rows).unwrap_or(recipe.hardware.usd_per_hour).dollars() / 3600.0;
     let cost = |seconds: f64| account.settled() + Usd::from_dollars(seconds * price);
     let usual = seconds_left(|speeds| &speeds.usual);
     let interval = seconds_left(|speeds| &speeds.fast).zip(seconds_left(|speeds| &speeds.slow));
@@ -207,6 +207,11 @@ pub fn read_at(directory: &Path, now: DateTime<Utc>) -> Result<Status, RunError>
     Ok(status)
 }
 
+/// The price that the latest row knows.
+fn price_of(rows: &[Row]) -> Option<Usd> {
+    rows.iter().rev().find_map(|row| row.usd_per_hour)
+}
+
 fn state(holder: Option<Holder>, rows: &[Row]) -> RunState {
     match (holder, Ended::of(rows)) {
         (_, Some(Ended::Finished)) => RunState::Finished,
@@ -228,7 +233,7 @@ fn read_guard(directory: &Path, run: &RunDirectory) -> Result<Status, RunError> 
         (_, ended) => self::state(None, if ended.is_some() { rows } else { &[] }),
     };
     let account = contents.account.clone();
-    let price = rows.last().map_or(0.0, |row| row.usd_per_hour.dollars());
+    let price = price_of(rows).map_or(0.0, Usd::dollars);
     let burn = matches!(state, RunState::Running(_)).then_some(price);
     let mut status = Status {
         directory: directory.to_owned(),
@@ -318,11 +323,15 @@ impl Standing {
 
 /// Dollars per hour by the latest settlements: what was charged, over the time from the first to the last.
 fn burn(rows: &[Row]) -> Option<f64> {
-    let settled: Vec<&Row> =
-        rows.iter().rev().filter(|row| row.kind == Kind::Settle).take(RECENT_SETTLEMENTS).collect();
+    let settled: Vec<&Row> = rows
+        .iter()
+        .rev()
+        .filter(|row| matches!(row.kind, Kind::Settle | Kind::Spend))
+        .take(RECENT_SETTLEMENTS)
+        .collect();
     let (last, first) = (settled.first()?, settled.last()?);
     let seconds = (last.time - first.time).num_milliseconds() as f64 / 1e3;
-    let charged: Usd = settled[..settled.len() - 1].iter().map(|row| row.amount).sum();
+    let charged: Usd = settled[..settled.len() - 1].iter().filter_map(|row| row.amount).sum();
     (seconds >= 1.0).then(|| charged.dollars() / seconds * 3600.0)
 }
 

@@ -73,7 +73,7 @@ impl State {
     fn prolong(&mut self) -> Result<(), ReserveError> {
         let Some(open) = &mut self.open else { return Ok(()) };
         let wanted = self.guard.cost_of_seconds(open.seconds.max(PROLONG_BEFORE_SECONDS));
-        let free = self.guard.account().left().minus_or_zero(open.untouchable);
+        let free = self.guard.left().minus_or_zero(open.untouchable);
         let amount = wanted.min(free).max(Usd::from_micros(1));
         self.guard.extend(&mut open.quantum, open.step, amount, open.untouchable)
     }
@@ -142,10 +142,10 @@ impl Till {
         settlement
     }
 
-    /// Cap less what is settled and reserved.
+    /// What may still be spent under every cap.
     #[must_use]
     pub fn left(&self) -> Usd {
-        self.with(|guard| guard.account().left())
+        self.with(|guard| guard.left())
     }
 
     /// Charged so far.

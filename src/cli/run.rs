@@ -21,6 +21,9 @@ pub(crate) struct RunArgs {
     /// holds besides.
     #[arg(long, value_parser = parse_budget, value_name = "USD")]
     pub(crate) until: Option<Usd>,
+    /// A shared budget (`budget.toml`) that everything must also fit into.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) budget: Option<PathBuf>,
     /// Stop with a checkpoint, as for a signal, once this file is there: the notice of a spot machine.
     #[arg(long, value_name = "FILE")]
     pub(crate) spot_notice: Option<PathBuf>,
@@ -53,6 +56,9 @@ pub(crate) struct GuardArgs {
     /// Dollars that are never exceeded by all commands under this guard together.
     #[arg(long, value_parser = parse_budget, value_name = "USD")]
     pub(crate) cap: Usd,
+    /// A shared budget (`budget.toml`) that everything must also fit into.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) budget: Option<PathBuf>,
     /// Price of everything together, in dollars per hour; of one device with --devices.
     #[arg(long, value_parser = parse_usd, value_name = "USD", required_unless_present = "offer")]
     pub(crate) price: Option<Usd>,

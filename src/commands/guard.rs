@@ -81,6 +81,10 @@ fn order(args: &GuardArgs) -> Result<Guarded, Failure> {
         cap: args.cap,
         usd_per_hour,
         price_source,
+        price_as_of: offer
+            .map(|offer| offer.as_of.clone())
+            .filter(|day| args.price.is_none() && !day.is_empty()),
+        budget: args.budget.clone(),
         billing,
         grace_seconds: args.grace.as_secs_f64(),
         warning,

@@ -55,7 +55,10 @@ fn text(contents: &Contents, with_rows: bool) -> String {
     let account = &contents.account;
     let mut out = String::new();
     let run = contents.rows.first().map_or("", |row| row.run.as_str());
-    let price = contents.rows.first().map(|row| format!("{} USD/h, {}", row.usd_per_hour, row.price_source));
+    let price = contents
+        .rows
+        .first()
+        .map(|row| format!("{} USD/h, {}", row.usd_per_hour.unwrap_or_default(), row.price_source));
     let _ = writeln!(out, "Ledger of {run} ({}; {} rows)\n", price.unwrap_or_default(), contents.rows.len());
     let _ = writeln!(out, "{:<16} {:<12} {:>12} {:>12}", "stage", "purpose", "time", "USD");
     for one in account.spending() {
@@ -84,10 +87,10 @@ fn text(contents: &Contents, with_rows: bool) -> String {
 }
 
 fn line(row: &Row) -> String {
-    let kind = format!("{:?}", row.kind).to_lowercase();
+    let kind = row.kind.name();
     let amount = match row.kind {
-        Kind::Note | Kind::End | Kind::Release => String::new(),
-        Kind::Open | Kind::Reserve | Kind::Settle => row.amount.to_string(),
+        Kind::Note | Kind::End | Kind::Release | Kind::Warn | Kind::PriceChange => String::new(),
+        _ => row.amount.map_or("unknown".to_owned(), |amount| amount.to_string()),
     };
     let (time, stage, purpose) = (row.time.format("%Y-%m-%dT%H:%M:%S%.3fZ"), &row.stage, row.purpose.name());
     format!(

@@ -57,13 +57,15 @@ pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
 /// The seams of a real run: the clock has been running since the system started the process, and the kernel ends
 /// the process when it outlives what is paid for.
 pub(super) fn options(args: &RunArgs) -> Result<Options, Failure> {
-    let age = std::time::Duration::from_secs_f64(process_age_seconds());
+    // Less than a second, unless other verbs ran before in the same process: their time is not the run's.
+    let age = std::time::Duration::from_secs_f64(process_age_seconds().min(1.0));
     Ok(Options {
         clock: Arc::new(SystemClock::running_for(age)),
         stop: signals::watch()?,
         lease: Some(Arc::new(KernelLease::new(lapsed)?)),
         until: args.until,
         notice: args.spot_notice.clone(),
+        budget: args.budget.clone(),
         price: args.price_file.clone(),
     })
 }

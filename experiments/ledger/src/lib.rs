@@ -18,15 +18,21 @@
 //! nothing further is started.
 
 mod account;
+mod budget;
 mod clock;
 mod error;
 mod guard;
 mod journal;
+mod kind;
 mod row;
 
-pub use account::{Account, AccountError, Spending};
+pub use account::{Account, AccountError, OpenReserve, Spending};
+pub use budget::{
+    BUDGET_VERSION, BudgetTerms, Claim, LevelState, Rate, Share, SharedBudget, Threshold, Warning,
+};
 pub use clock::{Clock, FakeClock, SystemClock};
 pub use error::LedgerError;
 pub use guard::{BudgetGuard, Quantum, Refused, ReserveError, Settlement, Terms};
 pub use journal::{Contents, Journal, read, verify};
-pub use row::{Draft, Kind, LEDGER_VERSION, Purpose, Row};
+pub use kind::{Kind, Purpose};
+pub use row::{Bought, Draft, LEDGER_VERSION, Row};

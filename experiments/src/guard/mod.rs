@@ -36,6 +36,7 @@ use signal_hook::iterator::Signals;
 
 pub use self::keeper::keep;
 use crate::lease::Lease;
+use crate::money;
 use crate::run::ending::Ended;
 use crate::run::{RunDirectory, RunError, RunLock};
 use crate::till::Till;
@@ -64,6 +65,10 @@ pub struct Guarded {
     pub usd_per_hour: Usd,
     /// Where the price is from.
     pub price_source: String,
+    /// Day, month or year of the price; `None` is unknown.
+    pub price_as_of: Option<String>,
+    /// A shared budget that everything must also fit into.
+    pub budget: Option<PathBuf>,
     /// Billing periods.
     pub billing: Billing,
     /// Seconds between the warning and the end.
@@ -147,6 +152,7 @@ pub fn guard(
         cap: order.cap,
         usd_per_hour: order.usd_per_hour,
         price_source: order.price_source.clone(),
+        price_as_of: order.price_as_of.clone(),
     };
     let (mut guard, told) = BudgetGuard::open(&directory.ledger(), Arc::clone(clock), terms, Duration::ZERO)?;
     for text in &told {
@@ -221,7 +227,8 @@ fn end_survivors(
     let last = guard.rows().iter().rev().find(|row| row.kind == Kind::Reserve).map_or(now, |row| row.time);
     let seconds = (now - last).num_milliseconds().max(0) as f64 / 1e3;
     let note = format!("{ended} processes outlived their guard: charged until they were ended");
-    guard.charge_unseen(STAGE, Purpose::Run, seconds, &note)?;
+    let amount = guard.cost_of_seconds(seconds);
+    guard.spend(STAGE, 0, Purpose::Command, amount, seconds, &note)?;
     say(&format!("{note}, {seconds:.1} s"));
     Ok(())
 }
@@ -281,6 +288,9 @@ impl Watch<'_> {
                 break;
             }
             self.spend(&mut channel, root, say)?;
+            for warning in self.till.with(money::warnings)? {
+                say(&warning);
+            }
         }
         let end = if self.warned_at.is_some() {
             GuardEnd::CapReached
@@ -350,13 +360,13 @@ impl Watch<'_> {
     fn roll(&mut self) -> Result<bool, RunError> {
         self.till.settle(0)?;
         let hold = self.hold();
-        let room = self.till.with(|guard| guard.seconds_of_work_for(guard.account().left())) - hold;
+        let room = self.till.with(|guard| guard.seconds_of_work_for(guard.left())) - hold;
         let seconds = self.quantum.min(room);
         if seconds < SHORTEST_QUANTUM / 10.0 {
             return Ok(false);
         }
         let (amount, kept) = self.till.cost_of_next(seconds, hold);
-        match self.till.reserve(STAGE, 0, Purpose::Train, amount, kept, kept) {
+        match self.till.reserve(STAGE, 0, Purpose::Command, amount, kept, kept) {
             Ok(()) => Ok(true),
             Err(ReserveError::Refused(_)) => Ok(false),
             Err(ReserveError::Ledger(error)) => Err(error.into()),
@@ -364,7 +374,7 @@ impl Watch<'_> {
     }
 
     fn set_aside_all(&mut self) -> Result<(), RunError> {
-        match self.till.reserve(STAGE, 0, Purpose::Train, self.till.left(), Usd::ZERO, Usd::ZERO) {
+        match self.till.reserve(STAGE, 0, Purpose::Command, self.till.left(), Usd::ZERO, Usd::ZERO) {
             Ok(()) => Ok(()),
             Err(ReserveError::Refused(_)) => Ok(()),
             Err(ReserveError::Ledger(error)) => Err(error.into()),

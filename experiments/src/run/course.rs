@@ -45,7 +45,7 @@ pub(crate) struct Position {
 }
 
 /// Why the course came to its end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Halt {
     /// Everything is done.
     Finished,
@@ -136,7 +136,7 @@ impl<'a> Course<'a> {
     fn room(&self, hold: f64) -> f64 {
         let free = self.free_of(Usd::ZERO);
         self.till.with(|guard| {
-            let left = guard.account().left();
+            let left = guard.left();
             let beside_hold = guard.seconds_of_work_for(left) - hold;
             beside_hold.min(guard.seconds_of_work_for(left.minus_or_zero(free)))
         })
@@ -247,7 +247,7 @@ impl<'a> Course<'a> {
                 if self.pausing {
                     return Ok(Some(Halt::Paused));
                 }
-                if !self.end_stage_for_later_ones(refused)? {
+                if !self.end_stage_for_later_ones(&refused)? {
                     return Ok(Some(Halt::CapReached(refused)));
                 }
             }
@@ -368,6 +368,9 @@ impl<'a> Course<'a> {
         self.lock.touch();
         let value = worked?;
         let settlement = settled?;
+        for warning in self.till.with(crate::money::warnings)? {
+            self.say(&warning);
+        }
         if let Some(over) = settlement.overrun() {
             self.say(&format!("this took {over} USD longer than all that was left under the cap"));
         }

@@ -11,7 +11,7 @@ use super::timing::SAFETY;
 use crate::records::{EvaluationLine, RECORDS_VERSION};
 
 /// What an evaluation came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EvaluationEnd {
     Done,
     Refused(Refused),

@@ -15,9 +15,12 @@ use super::error::RunError;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Price {
     pub(crate) usd_per_hour: Usd,
-    /// Where the price is from, with its date.
+    /// Where the price is from.
     #[serde(default)]
     pub(crate) source: Option<String>,
+    /// Day, month or year of the price.
+    #[serde(default)]
+    pub(crate) as_of: Option<String>,
 }
 
 /// The file, and what it said last.
@@ -82,7 +85,7 @@ impl Course<'_> {
         }
         let source = price.source.unwrap_or_else(|| "price file".to_owned());
         let step = self.position.step;
-        self.till.with(|guard| guard.change_price(price.usd_per_hour, source, step))?;
+        self.till.with(|guard| guard.change_price(step, price.usd_per_hour, source, price.as_of))?;
         self.say(&format!("the price is {} USD per hour now, {before} before", price.usd_per_hour));
         if let Some(worst) = self.recipe.hardware.max_usd_per_hour
             && price.usd_per_hour > worst

@@ -18,7 +18,7 @@ impl Course<'_> {
         if self.recipe.budget.schedule_progress == ScheduleProgress::Samples {
             return Ok(());
         }
-        let money = self.till.with(|guard| guard.seconds_of_work_for(guard.account().left()));
+        let money = self.till.with(|guard| guard.seconds_of_work_for(guard.left()));
         if money.is_infinite() {
             return Ok(());
         }
@@ -50,7 +50,7 @@ impl Course<'_> {
     }
 
     /// Ends a stage at once when what is left is the later stages' money; says whether it did.
-    pub(super) fn end_stage_for_later_ones(&mut self, refused: Refused) -> Result<bool, RunError> {
+    pub(super) fn end_stage_for_later_ones(&mut self, refused: &Refused) -> Result<bool, RunError> {
         let at = self.position.stage_step;
         if self.later_seconds <= 0.0 || at == 0 {
             return Ok(false);
@@ -63,8 +63,7 @@ impl Course<'_> {
 
     fn record_replan(&mut self, steps_now: u64, step_seconds: f64, reason: String) -> Result<(), RunError> {
         let (position, stage) = (self.position, self.stage());
-        let (left_usd, price) =
-            self.till.with(|guard| (guard.account().left(), guard.usd_per_hour().dollars()));
+        let (left_usd, price) = self.till.with(|guard| (guard.left(), guard.usd_per_hour().dollars()));
         let replan = Replan {
             stage: stage.name.clone(),
             step: position.step,

@@ -26,6 +26,7 @@ use super::pace::{Pace, Replan};
 use super::price::PriceFile;
 use super::timing::{SAFETY, Timing};
 use crate::lease::Lease;
+use crate::money;
 use crate::records::{EvaluationLine, LineFile, read_lines};
 use crate::till::Till;
 
@@ -73,6 +74,8 @@ pub struct Options {
     pub until: Option<Usd>,
     /// A file that appears when the machine is about to be taken back: stop as for a signal.
     pub notice: Option<PathBuf>,
+    /// A shared budget that everything must also fit into.
+    pub budget: Option<PathBuf>,
     /// A file with the price at present, looked at before every quantum.
     pub price: Option<PathBuf>,
 }
@@ -85,6 +88,7 @@ impl Default for Options {
             lease: None,
             until: None,
             notice: None,
+            budget: None,
             price: None,
         }
     }
@@ -246,9 +250,12 @@ pub(crate) fn carry_out(
         cap: recipe.budget.cap_usd,
         usd_per_hour: recipe.hardware.usd_per_hour,
         price_source: recipe.hardware.price_source.clone(),
+        price_as_of: None,
     };
     let clock = Arc::clone(&options.clock);
-    let (mut guard, told) = BudgetGuard::open(&directory.ledger(), Arc::clone(&clock), terms, since)?;
+    let (mut guard, told) =
+        money::open(&directory.ledger(), &clock, terms, since, options.budget.as_deref())?;
+    directory.refreeze(recipe)?;
     if let Some(holder) = stale {
         let text = format!("taking over from process {} on {}, which is gone", holder.pid, holder.host);
         log.say(clock.now(), observer, &text);
@@ -444,7 +451,7 @@ fn set_up_seconds(guard: &BudgetGuard, cap_seconds: f64) -> f64 {
         .rows()
         .iter()
         .filter(|row| row.kind == Kind::Settle && row.purpose == Purpose::SetUp && row.note.is_empty())
-        .map(|row| SAFETY * row.seconds)
+        .filter_map(|row| row.seconds.map(|seconds| SAFETY * seconds))
         .reduce(f64::max);
     measured.unwrap_or_else(|| UNKNOWN_SET_UP_SECONDS.min(SET_UP_OF_CAP * cap_seconds))
 }
