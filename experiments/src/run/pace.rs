@@ -18,7 +18,8 @@ pub struct Replan {
     pub step: u64,
     /// Steps of the stage that were done.
     pub stage_step: u64,
-    /// Progress of the schedule there, 0 to 1.
+    /// Progress of the schedule there, 0 to 1, in steps of 2^-40.
+    #[serde(deserialize_with = "read_progress")]
     pub progress: f64,
     /// Steps of the stage that the recipe plans.
     pub planned_steps: u64,
@@ -32,6 +33,16 @@ pub struct Replan {
     pub usd_per_step: f64,
     /// Why, for people.
     pub reason: String,
+}
+
+/// Few enough bits that a decimal number that is off in its last bit is read back as what was written.
+pub(super) fn snapped(progress: f64) -> f64 {
+    const STEPS: f64 = (1u64 << 40) as f64;
+    (progress * STEPS).round() / STEPS
+}
+
+fn read_progress<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    f64::deserialize(deserializer).map(snapped)
 }
 
 /// The schedule of one stage.
@@ -144,6 +155,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_recorded_progress_is_read_back_to_the_bit(progress in 0.0..1.0f64) {
+            let mut pace = Pace::new(&small_recipe().stages[0], &[]);
+            pace.take(Replan { progress: snapped(progress), ..replan(&pace, 30, 45) });
+            let text = serde_json::to_string(&pace.replans).expect("has a JSON form");
+            let read: Vec<Replan> = serde_json::from_str(&text).expect("is read back");
+            prop_assert_eq!(read, pace.replans);
+        }
+
         #[test]
         fn progress_never_falls_and_is_never_behind_the_samples(
             shares in prop::collection::vec((1u64..12, 0.0..1.5f64), 0..8),

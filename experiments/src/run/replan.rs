@@ -5,7 +5,7 @@ use shoestring_planner::recipe::ScheduleProgress;
 
 use super::course::{Course, append};
 use super::error::RunError;
-use super::pace::Replan;
+use super::pace::{Replan, snapped};
 use super::timing::{MARGIN_STEPS, SAFETY};
 use crate::records::{RECORDS_VERSION, ReplanLine};
 
@@ -24,11 +24,13 @@ impl Course<'_> {
         }
         let (stage, at) = (self.position.stage, self.position.stage_step);
         let wanted = self.pace.wanted(at);
-        // The checkpoints on the way come with the steps.
-        let checkpoints = 1.0 + self.forecast.checkpoint(&self.timing) / self.checkpoint_interval();
-        let step_seconds = checkpoints * self.forecast.present_step(&self.timing, stage);
+        // The checkpoints on the way come with the steps, at most one a step.
+        let bare = self.forecast.present_step(&self.timing, stage);
+        let checkpoints = self.forecast.checkpoint(&self.timing)
+            / self.checkpoint_interval().max(bare).max(f64::MIN_POSITIVE);
+        let step_seconds = bare * (1.0 + checkpoints);
         let (later_steps, later_rest) = self.forecast.later(&self.timing, stage);
-        let later_steps = checkpoints * later_steps;
+        let later_steps = later_steps * (1.0 + checkpoints);
         let last = self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage);
         let rest = self.forecast.evaluations(&self.timing, stage, wanted)
             + SAFETY * last
@@ -68,7 +70,7 @@ impl Course<'_> {
             stage: stage.name.clone(),
             step: position.step,
             stage_step: position.stage_step,
-            progress: self.pace.progress(position.stage_step),
+            progress: snapped(self.pace.progress(position.stage_step)),
             planned_steps: stage.steps(),
             steps_before: self.pace.steps(),
             steps_now,

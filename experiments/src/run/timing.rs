@@ -63,12 +63,19 @@ impl Timing {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    /// The mean of the latest steps of `stage`, in seconds; `None` before there are enough to judge by.
+    /// What a step of `stage` takes at present, in seconds: the mean of the latest eight, or the median of the
+    /// latest three if that is more, so that a slower machine is noticed at its second step and a single hiccup is
+    /// not. `None` before there are enough to judge by.
     #[must_use]
     pub fn present_step(&self, stage: &str) -> Option<f64> {
         let recent = self.steps.get(stage)?;
-        let latest = recent.iter().rev().take(PRESENT);
-        (recent.len() >= PRESENT).then(|| latest.sum::<f64>() / PRESENT as f64)
+        let latest: Vec<f64> = recent.iter().rev().take(PRESENT).copied().collect();
+        if latest.len() < PRESENT {
+            return None;
+        }
+        let mut three = [latest[0], latest[1], latest[2]];
+        three.sort_by(f64::total_cmp);
+        Some((latest.iter().sum::<f64>() / PRESENT as f64).max(three[1]))
     }
 
     /// The last whole evaluation in `stage`, in seconds.

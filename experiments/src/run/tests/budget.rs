@@ -49,7 +49,7 @@ fn ends(directory: &Path, stage: &str) -> (f64, u64) {
 
 #[test]
 fn a_machine_that_becomes_ten_times_slower_anneals_both_stages_within_the_cap() {
-    for (cap, slow) in [(120, 10.0), (200, 10.0), (300, 10.0), (100, 3.0)] {
+    for (cap, slow) in [(200, 10.0), (300, 10.0), (400, 10.0), (110, 3.0)] {
         let folder = tempfile::tempdir().expect("temporary folder");
         let recipe = recipe_with_cap_seconds(cap);
         let mut watch = Watch::new();
@@ -69,7 +69,11 @@ fn a_machine_that_becomes_ten_times_slower_anneals_both_stages_within_the_cap() 
             // The last of n steps is trained at (n-1)/n of the way: annealed.
             let rest = 1.0 - progress;
             let mean = 1.0 / steps as f64;
-            assert!(rest < 4.0 * mean, "cap {cap}: {stage} ends at {progress} after {steps} steps");
+            assert!(
+                rest < 4.0 * mean,
+                "cap {cap}: {stage} ends at {progress} after {steps} steps: {:?}",
+                watch.messages
+            );
         }
         assert_eq!(Some(&summary.step), watch.steps.last(), "cap {cap}: the work is saved");
         assert!(watch.evaluations.last().is_some_and(|line| line.is_final), "cap {cap}: and evaluated");
@@ -89,7 +93,7 @@ fn a_machine_that_becomes_ten_times_slower_anneals_both_stages_within_the_cap() 
 #[test]
 fn a_machine_that_recovers_has_its_steps_back() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let mut recipe = recipe_with_cap_seconds(140);
+    let mut recipe = recipe_with_cap_seconds(190);
     recipe.checkpoint.every_cap_fraction = 0.1;
     let mut watch = Watch::new();
     watch.step_seconds = |step| if (16..25).contains(&step) { 4.0 } else { 1.0 };
@@ -98,13 +102,18 @@ fn a_machine_that_recovers_has_its_steps_back() {
     assert!(replans.iter().any(|line| line.replan.steps_now < line.replan.steps_before), "{replans:?}");
     assert!(replans.iter().any(|line| line.replan.steps_now > line.replan.steps_before), "{replans:?}");
     let (progress, steps) = ends(folder.path(), "pretrain");
-    assert!(steps > 50 && 1.0 - progress < 2.0 / steps as f64, "{steps} steps, {progress}");
+    assert!(
+        steps > 50 && 1.0 - progress < 2.0 / steps as f64,
+        "{steps} steps, {progress}: {:?}",
+        watch.messages
+    );
 }
 
 #[test]
 fn a_run_on_plan_is_never_replanned() {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let mut recipe = recipe_with_cap_seconds(110);
+    // 80 steps, four evaluations, a dozen checkpoints, and each settlement rounded up to a whole second.
+    let mut recipe = recipe_with_cap_seconds(170);
     recipe.checkpoint.every_cap_fraction = 0.1;
     let mut watch = Watch::new();
     let Outcome::Finished(summary) = outcome(&recipe, folder.path(), &mut watch) else { panic!("finishes") };
@@ -129,7 +138,9 @@ fn a_resumed_schedule_is_a_function_of_what_the_checkpoint_records() {
         let stage = recipe.stages.iter().find(|stage| stage.name == line.stage).expect("a stage");
         let known: Vec<_> = state.replans.iter().filter(|replan| replan.step < line.step).cloned().collect();
         let pace = crate::run::pace::Pace::new(stage, &known);
-        assert_eq!(line.schedule_progress, Some(pace.progress(line.stage_step - 1)), "step {}", line.step);
+        let recorded = line.schedule_progress.expect("is there");
+        // The lines are read back to within the last bit.
+        assert!((recorded - pace.progress(line.stage_step - 1)).abs() < 1e-15, "step {}", line.step);
     }
 }
 
@@ -142,7 +153,7 @@ fn no_more_is_spent_than_asked_for_and_the_same_command_goes_on() {
         let mut watch = Watch::new();
         let asked = Usd::from_micros(until);
         let ended = with_options(&recipe, folder.path(), &mut watch, |options| options.until = Some(asked));
-        let Outcome::Interrupted(summary) = ended else { panic!("{ended:?}") };
+        let Outcome::Interrupted(summary) = ended else { panic!("{:?}", watch.messages) };
         assert!(summary.spent <= asked && summary.step >= at, "{summary:?}");
         assert_eq!(replans(folder.path()).len(), 0, "what is asked for is no cap");
         at = summary.step;
@@ -219,7 +230,7 @@ fn hours_begun_are_paid_whole_and_no_hour_is_begun_that_cannot_be_paid() {
     let billed = (held / 30.0).ceil() * 30.0;
     assert!(billed <= 100.0, "{billed} are billed for {held}");
     assert!(ended.summary().spent.micros() >= billed as i64, "{:?}", ended.summary());
-    assert!(held > 60.0, "the third period was used");
+    assert!(held > 60.0, "the third period was not used: {held}, {:?}", watch.messages);
 }
 
 #[test]
