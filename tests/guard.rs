@@ -173,6 +173,46 @@ fn a_guard_that_is_stopped_is_ended_with_its_command_when_its_lease_is_over() {
 }
 
 #[test]
+fn two_guards_share_one_budget() {
+    let sandbox = Sandbox::new();
+    sandbox.write("budget.toml", "version = 1\nname = \"project\"\ncap_usd = 16.0\n");
+    let since = Instant::now();
+    let guards = ["one", "two"].map(|name| {
+        sandbox
+            .command(&[
+                "guard",
+                "--cap",
+                "100",
+                "--price",
+                PRICE,
+                "--grace",
+                "1s",
+                "--dir",
+                name,
+                "--budget",
+                "budget.toml",
+                "--quiet",
+                "--",
+                "sh",
+                "-c",
+                "while :; do sleep 0.05; done",
+            ])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts")
+    });
+    let mut audited = 0;
+    for guard in guards {
+        let output = guard.wait_with_output().expect("ends");
+        audited += audited_micro_usd(since, Instant::now());
+        assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert!(audited <= 16_000_000, "{} micro-dollars over the cap", audited - 16_000_000);
+    sandbox.ok(&["ledger", "verify", "one"]);
+    sandbox.ok(&["ledger", "verify", "two"]);
+}
+
+#[test]
 fn a_signal_is_passed_on_and_the_command_s_answer_comes_back() {
     let sandbox = Sandbox::new();
     let script = "trap 'exit 9' TERM; echo $$ > pid; while :; do sleep 0.05; done";

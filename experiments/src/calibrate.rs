@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use shoestring_engine::{EngineError, measure::step_rate};
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
 };
 use shoestring_planner::calibration::{CALIBRATION_VERSION, Calibration, CalibrationRow};
 use shoestring_planner::compute::training_flops;
@@ -91,18 +91,23 @@ fn architecture(shape: &Shape) -> Architecture {
             patch_size: PATCH_SIZE,
             mlp_ratio: 4.0,
             pool_type: ImagePool::Avg,
+            attentional_pool: false,
+            attn_pooler_queries: 1,
+            attn_pooler_heads: 8,
             no_ln_pre: true,
             pos_embed_type: ImagePositions::SinCos2d,
         },
         text_cfg: TextConfig {
             context_length: shape.text_tokens,
             vocab_size: shoestring_data::text::VOCABULARY,
+            hf_tokenizer_name: TextTokenizer::Clip,
             width,
             heads: width / HEAD_WIDTH,
             layers: LAYERS,
             mlp_ratio: 4.0,
             pool_type: TextPool::Argmax,
             no_causal_mask: false,
+            eos_id: None,
         },
     }
 }

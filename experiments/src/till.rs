@@ -131,6 +131,20 @@ impl Till {
         Ok(())
     }
 
+    /// Opens the next quantum before the open one is settled, so that no other process can take the money in
+    /// between; refused, the open one stays.
+    pub fn roll(&self, stage: &str, purpose: Purpose, seconds: f64) -> Result<(), ReserveError> {
+        let mut state = self.shared.lock();
+        let State { guard, open, .. } = &mut *state;
+        let amount = guard.cost_of_next(seconds);
+        let quantum = guard.reserve(stage, 0, purpose, amount, Usd::ZERO)?;
+        let next = Open { quantum, step: 0, untouchable: Usd::ZERO, seconds };
+        let settled = open.replace(next).map(|before| guard.settle(before.quantum, 0));
+        self.shared.renew(&state);
+        settled.transpose()?;
+        Ok(())
+    }
+
     /// Charges the open quantum by the clock and closes it; nothing where none is open.
     pub fn settle(&self, step: u64) -> Result<Settlement, LedgerError> {
         let mut state = self.shared.lock();

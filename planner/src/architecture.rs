@@ -24,6 +24,10 @@ pub enum TextPool {
     Argmax,
     /// The last position.
     Last,
+    /// The first position.
+    First,
+    /// The first position that holds `eos_id`.
+    Eos,
 }
 
 /// Where the image tower's position embedding comes from.
@@ -32,7 +36,10 @@ pub enum TextPool {
 pub enum ImagePositions {
     /// Fixed two-dimensional sine-cosine, computed for whatever grid a stage has.
     #[default]
+    #[serde(alias = "sin_cos_2d")]
     SinCos2d,
+    /// Trained, one for each place of the grid; interpolated where a stage has another grid than the one before.
+    Learnable,
 }
 
 /// Image tower (`vision_cfg`).
@@ -56,12 +63,39 @@ pub struct VisionConfig {
     /// Pooling.
     #[serde(default)]
     pub pool_type: ImagePool,
+    /// Pool by attention: a trained query attends to the tokens, as in `open_clip`'s `AttentionalPooler`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attentional_pool: bool,
+    /// Queries of the attention pooling, of which a CLIP uses the first.
+    #[serde(default = "default_queries", skip_serializing_if = "is_default_queries")]
+    pub attn_pooler_queries: u32,
+    /// Heads of the attention pooling.
+    #[serde(default = "default_pooler_heads", skip_serializing_if = "is_default_pooler_heads")]
+    pub attn_pooler_heads: u32,
     /// Leave out the layer norm between patch embedding and the first block, as CLIPA does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_ln_pre: bool,
     /// Position embedding.
     #[serde(default)]
     pub pos_embed_type: ImagePositions,
+}
+
+/// What captions are tokenized with, named as in `open_clip`'s configs, where nothing stands for CLIP's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TextTokenizer {
+    /// CLIP's byte pairs: 49,408 ids.
+    #[default]
+    #[serde(rename = "clip")]
+    Clip,
+    /// BERT's word pieces, as CLIPA-v2: 30,522 ids.
+    #[serde(rename = "bert-base-uncased")]
+    Bert,
+}
+
+impl TextTokenizer {
+    fn is_clip(&self) -> bool {
+        *self == Self::Clip
+    }
 }
 
 /// Text tower (`text_cfg`).
@@ -72,6 +106,9 @@ pub struct TextConfig {
     pub context_length: u32,
     /// Rows of the embedding.
     pub vocab_size: u32,
+    /// What captions are tokenized with.
+    #[serde(default, skip_serializing_if = "TextTokenizer::is_clip")]
+    pub hf_tokenizer_name: TextTokenizer,
     /// Width of a token.
     pub width: u32,
     /// Attention heads.
@@ -87,6 +124,27 @@ pub struct TextConfig {
     /// Attend in both directions.
     #[serde(default)]
     pub no_causal_mask: bool,
+    /// The id that pooling by `eos` looks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eos_id: Option<u32>,
+}
+
+/// `open_clip`'s, a captioning model's.
+fn default_queries() -> u32 {
+    256
+}
+
+// The signatures are serde's.
+fn is_default_queries(queries: &u32) -> bool {
+    *queries == default_queries()
+}
+
+fn default_pooler_heads() -> u32 {
+    8
+}
+
+fn is_default_pooler_heads(heads: &u32) -> bool {
+    *heads == default_pooler_heads()
 }
 
 fn default_head_width() -> u32 {

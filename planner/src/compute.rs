@@ -6,7 +6,7 @@
 //! out what is linear in the width (norms, biases, activation functions), as `open_clip` does in
 //! `docs/model_profile.csv`, whose every printed digit this reproduces.
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, ImagePositions};
 use crate::units::{Flops, Tokens};
 
 /// Channels of an image.
@@ -50,6 +50,12 @@ fn block_parameters(width: u64, mlp: u64) -> u64 {
     4 * width * width + 4 * width + 2 * width * mlp + mlp + width + 4 * width
 }
 
+/// Weights of attention pooling besides its queries, for tokens of `width` and queries of `embed`: products of
+/// query, key, value and result with their biases, and a norm of either.
+fn pooler_parameters(width: u64, embed: u64) -> u64 {
+    2 * embed * embed + 2 * embed * width + 4 * embed + 2 * embed + 2 * width
+}
+
 /// Counts the parameters. Positions count at full length whether learned or fixed, as in `open_clip`.
 #[must_use]
 pub fn parameters(architecture: &Architecture) -> ParameterCounts {
@@ -59,20 +65,30 @@ pub fn parameters(architecture: &Architecture) -> ParameterCounts {
     let width = u64::from(vision.width);
     let patch = u64::from(vision.patch_size);
     let positions = (u64::from(vision.tokens_at(vision.image_size).0) + 1) * width;
-    let norms = if vision.no_ln_pre { 2 * width } else { 4 * width };
+    let norm_before = if vision.no_ln_pre { 0 } else { 2 * width };
+    // Norm and projection, of what was pooled.
+    let head = if vision.attentional_pool {
+        u64::from(vision.attn_pooler_queries) * embed
+            + pooler_parameters(width, embed)
+            + 2 * embed
+            + embed * embed
+    } else {
+        2 * width + width * embed
+    };
     let image = CHANNELS * patch * patch * width
         + width
         + positions
         + u64::from(vision.layers) * block_parameters(width, u64::from(vision.mlp_width()))
-        + norms
-        + width * embed;
+        + norm_before
+        + head;
 
     let width = u64::from(text.width);
     let text = (u64::from(text.vocab_size) + u64::from(text.context_length)) * width
         + u64::from(text.layers) * block_parameters(width, u64::from(text.mlp_width()))
         + 2 * width
         + width * embed;
-    ParameterCounts { image, text, total: image + text + 1, fixed: positions }
+    let fixed = if vision.pos_embed_type == ImagePositions::SinCos2d { positions } else { 0 };
+    ParameterCounts { image, text, total: image + text + 1, fixed }
 }
 
 /// Multiply-accumulates of a tower's blocks over `tokens` tokens.
@@ -92,7 +108,12 @@ pub fn forward_flops(architecture: &Architecture, image_tokens: Tokens, text_tok
     let patch_values = CHANNELS as f64 * f64::from(vision.patch_size).powi(2);
     let image = block_macs(width, f64::from(vision.mlp_width()), f64::from(vision.layers), patches + 1.0)
         + patches * patch_values * width
-        + width * embed;
+        + if vision.attentional_pool {
+            // Key and value of every token, scores and their weighted sum, the result's product, the projection.
+            (patches + 1.0) * (2.0 * width * embed + 2.0 * embed) + 2.0 * embed * embed
+        } else {
+            width * embed
+        };
 
     let width = f64::from(text.width);
     let tokens = f64::from(text_tokens.0);

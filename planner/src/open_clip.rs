@@ -27,9 +27,8 @@ fn refuse(field: &str, value: &Value, problem: &str, hint: &str) -> ConfigError 
 }
 
 /// Towers that are no plain ViT or text transformer, each with what it is.
-const OTHER_TOWERS: [(&str, &str, &str); 6] = [
+const OTHER_TOWERS: [(&str, &str, &str); 5] = [
     ("vision_cfg", "timm_model_name", "an image tower from timm is not a plain ViT"),
-    ("vision_cfg", "attentional_pool", "attention pooling is not trained here"),
     ("vision_cfg", "hf_model_name", "an image tower from the hub is not a plain ViT"),
     ("text_cfg", "hf_model_name", "a text tower from the hub is not a plain transformer"),
     ("text_cfg", "embed_cls", "a CoCa text tower is not trained here"),
@@ -93,6 +92,9 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
                 "patch_size",
                 "mlp_ratio",
                 "pool_type",
+                "attentional_pool",
+                "attn_pooler_queries",
+                "attn_pooler_heads",
                 "no_ln_pre",
             ],
         );
@@ -100,17 +102,23 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
     if let Some(Value::Object(text)) = config.get_mut("text_cfg") {
         text.entry("context_length").or_insert(Value::from(77));
         text.entry("vocab_size").or_insert(Value::from(49_408));
+        // Other tokenizers change no size; a model with one can be planned, though not trained.
+        if text.get("hf_tokenizer_name").is_some_and(|name| name != "bert-base-uncased") {
+            text.remove("hf_tokenizer_name");
+        }
         keep(
             text,
             &[
                 "context_length",
                 "vocab_size",
+                "hf_tokenizer_name",
                 "width",
                 "heads",
                 "layers",
                 "mlp_ratio",
                 "pool_type",
                 "no_causal_mask",
+                "eos_id",
             ],
         );
     }
@@ -163,7 +171,11 @@ mod tests {
                 "vision_cfg.layers",
             ),
             ("\"patch_size\": 32", "\"timm_model_name\": \"convnext_base\"", "vision_cfg.timm_model_name"),
-            ("\"patch_size\": 32", "\"attentional_pool\": true", "vision_cfg.attentional_pool"),
+            (
+                "\"patch_size\": 32",
+                "\"attentional_pool\": true",
+                "architecture.vision_cfg.attn_pooler_queries",
+            ),
             ("\"text_cfg\"", "\"other_cfg\"", "text_cfg"),
             ("\"embed_dim\": 512,", "", "embed_dim"),
             ("\"heads\": 8", "\"heads\": 7", "architecture.text_cfg.heads"),

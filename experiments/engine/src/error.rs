@@ -37,6 +37,12 @@ pub enum EngineError {
         /// The name asked for.
         tensor: String,
     },
+    /// A checkpoint lacks a file that its recipe asks for.
+    #[error("{file} is missing from the checkpoint")]
+    MissingFile {
+        /// Which kind of file.
+        file: &'static str,
+    },
     /// A checkpoint lacks a tensor.
     #[error("tensor `{tensor}` is missing from {file}")]
     MissingTensor {
@@ -101,7 +107,7 @@ pub enum EngineError {
     /// NaN or infinity in the loss or in a gradient, for too many steps in a row.
     #[error("`{tensor}` was not finite; {in_a_row} steps in a row had to be skipped")]
     NonFinite {
-        /// `loss`, or the first tensor (by name) whose gradient is not finite.
+        /// What was the first not to be finite: `pixels`, a block, `loss`, or a tensor with such a gradient.
         tensor: String,
         /// Steps skipped in a row.
         in_a_row: u32,
@@ -123,6 +129,7 @@ impl EngineError {
             Self::TokenId { .. } => {
                 Some("was the text tokenised for another vocabulary? see text_cfg.vocab_size".into())
             }
+            Self::MissingFile { .. } => Some("was it written by a recipe with optimizer.ema_decay?".into()),
             Self::MissingTensor { .. } | Self::UnexpectedTensor { .. } | Self::TensorMismatch { .. } => {
                 Some("load the checkpoint with the architecture that it was trained with".into())
             }

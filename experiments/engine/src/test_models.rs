@@ -1,7 +1,7 @@
 //! Architectures small enough to test with.
 
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
 };
 
 /// Two blocks a tower, widths 16 and 12, patches of 4 pixels, 40 words.
@@ -17,18 +17,23 @@ pub(crate) fn tiny() -> Architecture {
             patch_size: 4,
             mlp_ratio: 4.0,
             pool_type: ImagePool::Avg,
+            attentional_pool: false,
+            attn_pooler_queries: 1,
+            attn_pooler_heads: 8,
             no_ln_pre: true,
             pos_embed_type: ImagePositions::SinCos2d,
         },
         text_cfg: TextConfig {
             context_length: 8,
             vocab_size: 40,
+            hf_tokenizer_name: TextTokenizer::Clip,
             width: 12,
             heads: 3,
             layers: 2,
             mlp_ratio: 4.0,
             pool_type: TextPool::Argmax,
             no_causal_mask: false,
+            eos_id: None,
         },
     }
 }

@@ -331,7 +331,10 @@ impl Watch<'_> {
         say: &mut dyn FnMut(&str),
     ) -> Result<(), RunError> {
         let left = self.till.seconds_left();
-        if !self.last && left < self.quantum / 2.0 && !self.roll()? {
+        // What is left of a shared budget may be gone a moment later: there the time for the end is part of every
+        // quantum.
+        let held = if self.order.budget.is_some() { self.hold() } else { 0.0 };
+        if !self.last && left < held + self.quantum / 2.0 && !self.roll()? {
             // All that is left is for the end.
             self.last = true;
             self.set_aside_all()?;
@@ -358,6 +361,14 @@ impl Watch<'_> {
 
     /// Settles and sets the next quantum aside, or what of it fits beside what is held. Not when there is none.
     fn roll(&mut self) -> Result<bool, RunError> {
+        if self.order.budget.is_some() {
+            let seconds = self.quantum + self.hold();
+            return match self.till.roll(STAGE, Purpose::Command, seconds) {
+                Ok(()) => Ok(true),
+                Err(ReserveError::Refused(_)) => Ok(false),
+                Err(ReserveError::Ledger(error)) => Err(error.into()),
+            };
+        }
         self.till.settle(0)?;
         let hold = self.hold();
         let room = self.till.with(|guard| guard.seconds_of_work_for(guard.left())) - hold;
@@ -374,6 +385,9 @@ impl Watch<'_> {
     }
 
     fn set_aside_all(&mut self) -> Result<(), RunError> {
+        if self.order.budget.is_some() {
+            return Ok(());
+        }
         match self.till.reserve(STAGE, 0, Purpose::Command, self.till.left(), Usd::ZERO, Usd::ZERO) {
             Ok(()) => Ok(()),
             Err(ReserveError::Refused(_)) => Ok(()),

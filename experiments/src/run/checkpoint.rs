@@ -19,6 +19,8 @@ use super::state::{FileSeal, STATE_VERSION, State};
 pub(crate) const MODEL: &str = "model.safetensors";
 /// The optimiser's state.
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
+/// The running mean of the weights, where the recipe asks for one: tensors like the weights'.
+pub(crate) const EMA: &str = "ema.safetensors";
 /// Where training stands.
 const STATE: &str = "state.json";
 /// The marker: without it a checkpoint does not count. Holds the SHA-256 of `state.json`.
@@ -88,7 +90,9 @@ pub(crate) fn write(
 fn write_files(folder: &Path, state: &mut State, saved: &Saved) -> Result<(), RunError> {
     fs::create_dir(folder).map_err(|source| RunError::file(folder, "create", source))?;
     state.files.clear();
-    for (name, bytes) in [(MODEL, &saved.model), (OPTIMIZER, &saved.optimizer)] {
+    let files = [(MODEL, Some(&saved.model)), (OPTIMIZER, Some(&saved.optimizer)), (EMA, saved.ema.as_ref())];
+    for (name, bytes) in files {
+        let Some(bytes) = bytes else { continue };
         write_synced(&folder.join(name), bytes)?;
         state.files.insert(name.to_owned(), seal(bytes));
     }
@@ -193,7 +197,8 @@ fn read(path: &Path) -> Result<(State, Saved), String> {
             None => Err(format!("{STATE} does not name {name}")),
         }
     };
-    let saved = Saved { model: sealed(MODEL)?, optimizer: sealed(OPTIMIZER)? };
+    let ema = state.files.contains_key(EMA).then(|| sealed(EMA)).transpose()?;
+    let saved = Saved { model: sealed(MODEL)?, optimizer: sealed(OPTIMIZER)?, ema };
     Ok((state, saved))
 }
 

@@ -281,12 +281,15 @@ impl<'a> Course<'a> {
         let wanted = ((seconds / usual) as u64).clamp(1, most);
         let steps = wanted.min(fitting.max(1));
         let (amount, kept) = self.till.cost_of_next(steps as f64 * worst, hold);
-        let untouchable = self.till.with(|guard| guard.worst_cost_of(self.untouchable())) + self.beyond;
+        let untouchable = self.free_of(self.till.with(|guard| guard.worst_cost_of(self.untouchable())));
         let (name, step) = (&stage.name, self.position.step);
-        let reserved = self.till.reserve(name, step, Purpose::Train, amount, kept + self.beyond, untouchable);
-        match reserved {
+        let free = self.free_of(kept);
+        match self.till.reserve(name, step, Purpose::Train, amount, free, untouchable) {
             Ok(()) => {}
-            Err(ReserveError::Refused(refused)) => return Ok(Some(refused)),
+            Err(ReserveError::Refused(refused)) => {
+                self.pausing = self.beyond > Usd::ZERO && amount + kept <= self.till.left();
+                return Ok(Some(refused));
+            }
             Err(ReserveError::Ledger(error)) => return Err(error.into()),
         }
         let trained = self.train_within(steps);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use shoestring_engine::resolved_precision;
 use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock, Terms};
 use shoestring_planner::recipe::Recipe;
 use shoestring_planner::units::{Samples, Usd};
@@ -49,7 +50,8 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// The recipe as it is frozen: data paths absolute.
+    /// The recipe as it is frozen: data paths absolute, and the precision that this machine computes in, so that a
+    /// run goes on in it on whatever machine it goes on.
     fn frozen(&self) -> Result<Recipe, RunError> {
         let folder = std::path::absolute(if self.folder.as_os_str().is_empty() {
             Path::new(".")
@@ -57,7 +59,15 @@ impl Order<'_> {
             self.folder
         })
         .map_err(|source| RunError::file(self.folder, "find", source))?;
-        Ok(Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() })
+        let mut recipe = Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() };
+        if recipe.optimizer.precision.is_none() {
+            // A run of an older program does not say, and goes on as it began.
+            recipe.optimizer.precision = match RunDirectory::new(self.directory).frozen_recipe()? {
+                Some(frozen) => frozen.optimizer.precision,
+                None => Some(resolved_precision(&recipe.architecture, None)),
+            };
+        }
+        Ok(recipe)
     }
 }
 

@@ -106,6 +106,7 @@ impl BackTest {
                 };
                 json!({
                     "ablation": ablation.name(), "paper": ablation.paper(), "rows": all.len(),
+                    "law_alone_mae_points": error(|point| point.law_alone),
                     "in_sample_mae_points": error(|point| point.fitted),
                     "leave_one_out_mae_points": error(|point| point.left_out),
                     "leave_size_out_mae_points": error(|point| point.size_left_out),

@@ -80,14 +80,16 @@ impl BackTest {
         let (alone, shared): (Vec<_>, Vec<_>) = all.iter().partition(|row| row.only_run_of_data);
         let error =
             |rows: &[&crate::law::fit::Residual]| accuracy::score(rows.iter().map(|row| left_out(row))).mae;
-        let _ = writeln!(
-            out,
-            "Of these, the {} runs that are the only ones on their data (without the run nothing is known of it) have\n\
-             MAE {:.2} left out, the others {:.2}.",
-            alone.len(),
-            error(&alone),
-            error(&shared)
-        );
+        if !alone.is_empty() {
+            let _ = writeln!(
+                out,
+                "Of these, the {} runs that are the only ones on data of their kind (without the run nothing is known \
+                 of\nit) have MAE {:.2} left out, the others {:.2}.",
+                alone.len(),
+                error(&alone),
+                error(&shared)
+            );
+        }
         let _ =
             writeln!(out, "In sample (the law has seen the run): MAE {:.2}.", self.fitted.in_sample_error());
     }
@@ -222,10 +224,12 @@ impl BackTest {
     fn inverse_lines(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "\nInverse scaling law on the published ablations, mean absolute error in points. In sample: fitted on the\n\
-             point itself; left out: on all others of the ablation; size left out: on the other encoders alone.\n\n\
-             {:<30} {:>6} {:>10} {:>9} {:>14}",
-            "ablation", "points", "in sample", "left out", "size left out"
+            "\nInverse scaling law on the published ablations, mean absolute error in points. Law alone: fitted on the\n\
+             point itself, and what plans use; in sample: with the encoder's own deviation in the ablation (its points\n\
+             share one full-length run); left out: the same from all other points; size left out: from the other\n\
+             encoders alone.\n\n\
+             {:<30} {:>6} {:>9} {:>9} {:>9} {:>14}",
+            "ablation", "points", "law alone", "in sample", "left out", "size left out"
         );
         for (ablation, points) in &self.inverse {
             let error = |of: fn(&crate::law::inverse::AblationPoint) -> f64| {
@@ -233,9 +237,10 @@ impl BackTest {
             };
             let _ = writeln!(
                 out,
-                "{:<30} {:>6} {:>10.3} {:>9.3} {:>14.3}",
+                "{:<30} {:>6} {:>9.3} {:>9.3} {:>9.3} {:>14.3}",
                 ablation.name(),
                 points.len(),
+                error(|point| point.law_alone),
                 error(|point| point.fitted),
                 error(|point| point.left_out),
                 error(|point| point.size_left_out)

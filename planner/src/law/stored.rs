@@ -99,7 +99,7 @@ pub fn write_law(fitted: &FittedLaw, runs_csv: &str) -> String {
     let mut sets = toml::Table::new();
     for (index, set) in dataset::known().iter().enumerate() {
         let at = parameters::dataset_at(index);
-        if used(c.get(at)) || used(c.get(at + 1)) {
+        if dataset::quality_of(index) == index && (used(c.get(at)) || used(c.get(at + 1))) {
             let mut table = toml::Table::new();
             table.insert("error_multiplier".into(), rounded(c.get(at)).into());
             table.insert("sample_efficiency".into(), rounded(c.get(at + 1)).into());
@@ -202,6 +202,9 @@ pub fn read_law(text: &str, runs: &[PublishedRun], runs_csv: &str) -> Result<Law
         values[index] = reader.number(&["accuracy", definition.name])?;
     }
     for (index, set) in dataset::known().iter().enumerate() {
+        if dataset::quality_of(index) != index {
+            continue;
+        }
         let at = parameters::dataset_at(index);
         values[at] = reader.find(&["dataset", set.name, "error_multiplier"]).unwrap_or(1.0);
         values[at + 1] = reader.find(&["dataset", set.name, "sample_efficiency"]).unwrap_or(1.0);

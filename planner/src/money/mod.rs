@@ -238,7 +238,9 @@ pub fn cost(
     };
     add("set-up", set_up, set_up_source);
 
-    let write = checkpoint_write(architecture, machine.accelerator.runtime == Runtime::Cpu);
+    let measured = machine.calibration.filter(|measured| measured.checkpoint_bytes_per_second.is_some());
+    let rate = measured.and_then(|measured| measured.checkpoint_bytes_per_second);
+    let write = checkpoint_write(architecture, machine.accelerator.runtime == Runtime::Cpu, rate);
     let between =
         (!rental.own).then(|| mean_time_to_interruption(machine.devices, rental.machines, rental.spot));
     let interval = options.checkpoint_interval.unwrap_or_else(|| {
@@ -251,7 +253,12 @@ pub fn cost(
     // training's own line.
     let written = training.p50.0 / interval.0 + stages.len() as f64;
     let writing = write.map(|write| Hours(written * write.0));
-    let every = format!("12 bytes a parameter every {interval}, at an assumed 1 GB/s");
+    let every = match (rate, measured) {
+        (Some(rate), Some(measured)) => {
+            format!("12 bytes a parameter every {interval}, at {:.0} MB/s, {}", rate / 1e6, measured.source())
+        }
+        _ => format!("12 bytes a parameter every {interval}, at an assumed 1 GB/s"),
+    };
     add("checkpoints", writing, Source::computed(every));
     add("evaluation", evaluating, Source::computed("forward passes at the speed of training"));
     let idle = options.idle.unwrap_or_default();

@@ -46,15 +46,17 @@ impl EvaluationLoad {
         let forward = forward_flops(architecture, full, Tokens(architecture.text_cfg.context_length));
         let flops = forward.image.0 * self.images as f64 + forward.text.0 * self.prompts as f64;
         let devices = f64::from(machine.devices.max(1));
+        let own = machine.accelerator.runtime == Runtime::Cpu;
         let decoding = match machine.vcpus {
-            Some(vcpus) if machine.accelerator.runtime != Runtime::Cpu => {
-                decoded_per_second(vcpus, machine.stored_image_px).dividing(self.images as f64)
-            }
-            _ => Spread::exact(0.0),
+            _ if own => machine.measured_reading(stage.image_size_px),
+            vcpus => vcpus.map(|vcpus| decoded_per_second(vcpus, machine.stored_image_px)),
         };
+        let decoding = decoding.map_or(Spread::exact(0.0), |rate| rate.dividing(self.images as f64));
         let computing = time.flops_per_second.map(|rate| rate * devices).dividing(flops);
         let seconds = |computing: f64, decoding: f64| {
-            Hours::from_seconds(f64::from(self.per_stage) * computing.max(decoding))
+            // The same cores do both, or others decode meanwhile.
+            let each = if own { computing + decoding } else { computing.max(decoding) };
+            Hours::from_seconds(f64::from(self.per_stage) * each)
         };
         Spread {
             p10: seconds(computing.p10, decoding.p10),
@@ -71,11 +73,13 @@ pub fn checkpoint_bytes(architecture: &Architecture) -> f64 {
 }
 
 /// Hours to write a checkpoint, during which training waits: half a second and 1 GB/s (80 %: 0.3 to 2) for rented
-/// disks; a fifth of a second on one's own machine, where nothing crosses a network.
+/// disks; a fifth of a second on one's own machine, where nothing crosses a network. `measured` bytes a second of this
+/// machine replace the rate (80 %: half to twice of it, as disks go).
 #[must_use]
-pub fn checkpoint_write(architecture: &Architecture, own: bool) -> Spread<Hours> {
+pub fn checkpoint_write(architecture: &Architecture, own: bool, measured: Option<f64>) -> Spread<Hours> {
     let start = if own { 0.2 } else { 0.5 };
     let rate = Spread { p10: 0.3e9, p50: 1e9, p90: 2e9 };
+    let rate = measured.map_or(rate, |rate| Spread::around(rate, 0.5, 2.0));
     rate.dividing(checkpoint_bytes(architecture)).map(|seconds| Hours::from_seconds(start + seconds))
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::recipe::{ImageReduction, TextReduction};
+use crate::recipe::{ImageReduction, Schedule, TextReduction};
 use crate::units::{Samples, Tokens};
 use crate::{accelerator, architectures, offer};
 
@@ -19,6 +19,9 @@ fn stage(name: &str, image_size_px: u32, mask_ratio: f64, text_tokens: u32, samp
         batch: 32_768,
         learning_rate: 1e-3,
         warmup_samples: Samples(0),
+        schedule: Schedule::Cosine,
+        decay_fraction: None,
+        carry_optimizer: false,
     }
 }
 

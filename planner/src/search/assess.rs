@@ -54,7 +54,7 @@ pub fn assess(recipe: &Recipe, request: &Request) -> Result<Assessment, SearchEr
         return Err(RequestError::new("architecture", "-", "there is none", hint).into());
     };
     let machine = if own { space.machine(0, 1) } else { rented(recipe)? };
-    let speed = machine.speed(space.calibration());
+    let speed = space.speed_of(&machine);
     let options = space.options_on(&recipe.evaluation, &machine);
     let cost = money::cost(architecture, &recipe.stages, &speed, &machine.rental(), &options);
     let does_not_fit = recipe.stages.iter().find_map(|stage| {

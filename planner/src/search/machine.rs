@@ -3,7 +3,7 @@
 use super::error::RequestError;
 use super::request::{HardwareRequest, StatedPrice};
 use crate::accelerator;
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, StoredPictures};
 use crate::money::Rental;
 use crate::names::UnknownName;
 use crate::offer::{self, Offer, PriceBasis, THIS_MACHINE};
@@ -64,8 +64,12 @@ impl Machine {
     }
 
     /// As the time model sees it.
-    pub(super) fn speed<'a>(&'a self, calibration: Option<&'a Calibration>) -> time::Machine<'a> {
-        time::Machine { calibration, ..time::Machine::of(&self.offer, self.nodes) }
+    pub(super) fn speed<'a>(
+        &'a self,
+        calibration: Option<&'a Calibration>,
+        stored: Option<StoredPictures>,
+    ) -> time::Machine<'a> {
+        time::Machine { calibration, stored, ..time::Machine::of(&self.offer, self.nodes) }
     }
 
     /// As the cost model sees it.

@@ -5,6 +5,7 @@
 //! what is near the best is computed exactly ([`Candidate`]).
 
 mod assess;
+mod binding;
 #[cfg(test)]
 mod brute;
 mod candidate;
@@ -15,17 +16,25 @@ mod exact;
 mod explain;
 mod fixed;
 mod frontier;
+mod grid;
 mod machine;
+mod marginal;
 mod menu;
+mod published_rows;
+mod rate;
 mod request;
 mod rough;
+mod runner_ups;
 mod schedule;
 mod sensitivity;
 mod shape;
+mod shortening;
+mod sketch;
 mod sources;
 mod space;
 mod target;
 mod tiers;
+mod way;
 
 pub use self::assess::{Assessment, assess};
 pub use self::candidate::{Bound, Candidate, PlannedStage, short_name};
@@ -34,8 +43,8 @@ pub use self::error::{RequestError, SearchError};
 pub use self::fixed::Fixed;
 pub use self::frontier::{FrontierPoint, frontier};
 pub use self::machine::Machine;
+pub use self::rate::{LookTime, time_rough_look};
 pub use self::request::{BYTES_PER_PAIR, DataRequest, HardwareRequest, Keeping, Request, StatedPrice};
-pub use self::rough::{LookTime, time_rough_look};
 use self::space::Space;
 use crate::law::Law;
 use crate::plan::{Plan, recipe_of};

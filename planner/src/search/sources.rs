@@ -42,7 +42,7 @@ impl Space<'_> {
         };
         add("price", format!("{} USD/h", money(machine.usd_per_hour)), price);
         let rate = chosen.stages.first().map_or(0.0, |planned| planned.time.samples_per_second.p50);
-        let speed = speed_source(&machine.speed(self.calibration()));
+        let speed = speed_source(&self.speed_of(machine));
         let shown = format!("{} samples/s", crate::units::grouped(rate.round() as u64));
         match chosen.stages.first().filter(|planned| planned.time.decoding_binds) {
             Some(_) => {

@@ -132,6 +132,10 @@ fn an_unmeasured_cpu_is_a_guess_and_a_calibration_replaces_it() {
     let calibration = Calibration {
         version: 1,
         machine: "test".to_owned(),
+        measured_on: None,
+        cores: None,
+        checkpoint_bytes_per_second: None,
+        pictures: Vec::new(),
         rows: vec![crate::calibration::CalibrationRow {
             width: 64,
             image_tokens: Tokens(16),

@@ -137,10 +137,11 @@ pub(super) fn outcome(recipe: &Recipe, directory: &Path, watch: &mut Watch) -> O
     process(recipe, directory, watch).expect("is not killed").expect("meets no error")
 }
 
-/// The bytes of the newest checkpoint's model and optimiser.
-pub(super) fn newest_bytes(directory: &Path) -> (Vec<u8>, Vec<u8>) {
+/// The bytes of the newest checkpoint's model, optimiser and, where there is one, running mean of the weights.
+pub(super) fn newest_bytes(directory: &Path) -> (Vec<u8>, Vec<u8>, Option<Vec<u8>>) {
     let folder = RunDirectory::new(directory).checkpoints();
     let newest = super::list_checkpoints(&folder).expect("a folder").pop().expect("a checkpoint");
     let read = |name: &str| std::fs::read(newest.path.join(name)).expect("a file");
-    (read("model.safetensors"), read("optimizer.safetensors"))
+    let ema = std::fs::read(newest.path.join("ema.safetensors")).ok();
+    (read("model.safetensors"), read("optimizer.safetensors"), ema)
 }

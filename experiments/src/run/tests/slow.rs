@@ -14,6 +14,9 @@ use super::{Watch, recipe_with_cap_seconds};
 use crate::records::{MetricsLine, read_lines};
 use crate::run::{Options, Order, Outcome, RunDirectory, Summary, start};
 
+/// Seconds of a step, by its number.
+type Pace = fn(u64) -> f64;
+
 const SEEDS: [u64; 3] = [1, 2, 3];
 
 fn recipe(seed: u64, progress: ScheduleProgress) -> Recipe {
@@ -37,7 +40,7 @@ fn recipe(seed: u64, progress: ScheduleProgress) -> Recipe {
     recipe
 }
 
-fn trained(recipe: &Recipe, directory: &Path, step_seconds: fn(u64) -> f64) -> (Summary, f64) {
+fn trained(recipe: &Recipe, directory: &Path, step_seconds: Pace) -> (Summary, f64) {
     let mut watch = Watch::new();
     watch.step_seconds = step_seconds;
     let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
@@ -59,7 +62,7 @@ fn trained(recipe: &Recipe, directory: &Path, step_seconds: fn(u64) -> f64) -> (
 #[ignore = "prints a table; the command stands at the top"]
 fn the_same_dollars_with_and_without_the_budget_s_index() {
     let mut out = std::io::stdout();
-    let paces: [(&str, fn(u64) -> f64); 3] = [
+    let paces: [(&str, Pace); 3] = [
         ("ten times slower from step 100 on", |step| if step > 100 { 10.0 } else { 1.0 }),
         ("ten times slower from step 60 on", |step| if step > 60 { 10.0 } else { 1.0 }),
         ("three times slower from step 60 on", |step| if step > 60 { 3.0 } else { 1.0 }),

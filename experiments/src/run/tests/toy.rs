@@ -97,7 +97,7 @@ impl Executor for ToyExecutor {
 
     fn save(&mut self) -> Result<Saved, RunError> {
         let (model, optimizer) = (self.weights.to_le_bytes().to_vec(), self.moments.to_le_bytes().to_vec());
-        Ok(Saved { model, optimizer })
+        Ok(Saved { model, optimizer, ema: None })
     }
 
     fn drawn(&self) -> Drawn {
