@@ -13,6 +13,33 @@ pub enum ImagePool {
     Tok,
     /// Mean of the patch tokens (global average pooling), layer norm after the mean.
     Avg,
+    /// Learned queries that attend to every token, as CoCa's image tower has (`attentional_pool`). Of one pooler with one
+    /// query it is trained; others are only counted and planned with.
+    Attention(AttentionPool),
+}
+
+/// A pooler of learned queries (`open_clip`'s `AttentionalPooler`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionPool {
+    /// How many poolers and what they attend to.
+    pub kind: AttentionPoolKind,
+    /// Queries (`attn_pooler_queries`).
+    pub queries: u32,
+    /// Heads (`attn_pooler_heads`).
+    pub heads: u32,
+}
+
+/// How many poolers there are and what they attend to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionPoolKind {
+    /// One, whose first query is the image's feature (`"attentional_pool": true`).
+    Single,
+    /// A second one of one query beside it, over the same tokens.
+    Parallel,
+    /// A second one of one query after it, over what the first one gives.
+    Cascade,
 }
 
 /// Which text position is the sentence feature.
@@ -28,6 +55,9 @@ pub enum TextPool {
     First,
     /// The first position that holds `eos_id`.
     Eos,
+    /// A class token of its own after the text (`embed_cls`), as CoCa's text tower has: planned with, not trained
+    /// here.
+    Class,
 }
 
 /// Where the image tower's position embedding comes from.
@@ -63,15 +93,6 @@ pub struct VisionConfig {
     /// Pooling.
     #[serde(default)]
     pub pool_type: ImagePool,
-    /// Pool by attention: a trained query attends to the tokens, as in `open_clip`'s `AttentionalPooler`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub attentional_pool: bool,
-    /// Queries of the attention pooling, of which a CLIP uses the first.
-    #[serde(default = "default_queries", skip_serializing_if = "is_default_queries")]
-    pub attn_pooler_queries: u32,
-    /// Heads of the attention pooling.
-    #[serde(default = "default_pooler_heads", skip_serializing_if = "is_default_pooler_heads")]
-    pub attn_pooler_heads: u32,
     /// Leave out the layer norm between patch embedding and the first block, as CLIPA does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_ln_pre: bool,
@@ -129,23 +150,7 @@ pub struct TextConfig {
     pub eos_id: Option<u32>,
 }
 
-/// `open_clip`'s, a captioning model's.
-fn default_queries() -> u32 {
-    256
-}
-
 // The signatures are serde's.
-fn is_default_queries(queries: &u32) -> bool {
-    *queries == default_queries()
-}
-
-fn default_pooler_heads() -> u32 {
-    8
-}
-
-fn is_default_pooler_heads(heads: &u32) -> bool {
-    *heads == default_pooler_heads()
-}
 
 fn default_head_width() -> u32 {
     64
@@ -177,6 +182,15 @@ impl VisionConfig {
         Tokens(side * side)
     }
 
+    /// The attention pooling, where that is how the image is pooled.
+    #[must_use]
+    pub fn attention_pool(&self) -> Option<AttentionPool> {
+        match self.pool_type {
+            ImagePool::Attention(pool) => Some(pool),
+            ImagePool::Tok | ImagePool::Avg => None,
+        }
+    }
+
     /// Attention heads.
     #[must_use]
     pub fn heads(&self) -> u32 {
@@ -191,6 +205,12 @@ impl VisionConfig {
 }
 
 impl TextConfig {
+    /// Positions beyond the text's: the class token's, where there is one.
+    #[must_use]
+    pub fn extra_tokens(&self) -> u32 {
+        u32::from(self.pool_type == TextPool::Class)
+    }
+
     /// Width of the MLP's hidden layer: `int(width * mlp_ratio)`, as `open_clip` rounds it.
     #[must_use]
     pub fn mlp_width(&self) -> u32 {

@@ -126,6 +126,10 @@ const fn position(name: &str) -> usize {
 
 /// Position in [`known`] of the set of this name or alias.
 pub(crate) fn index_of(name: &str) -> Option<usize> {
+    // A search asks by the million, and by the set's own name.
+    if let Some(index) = known().iter().position(|set| set.name == name) {
+        return Some(index);
+    }
     let asked = key(name);
     known().iter().position(|set| {
         key(set.name).eq(asked.clone()) || set.aliases.iter().any(|alias| key(alias).eq(asked.clone()))

@@ -92,7 +92,7 @@ impl Clip {
         seed: u64,
         dtype: DType,
     ) -> Result<Self> {
-        architecture.check()?;
+        architecture.check_trainable()?;
         let parameters = Parameters::initial(&tensor_specs(architecture, logit_scale_init), seed, dtype)?;
         Ok(Self {
             architecture: architecture.clone(),

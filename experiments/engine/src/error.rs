@@ -112,6 +112,12 @@ pub enum EngineError {
         /// Steps skipped in a row.
         in_a_row: u32,
     },
+    /// A step left weights that are NaN or infinite.
+    #[error("tensor `{tensor}` is not finite any more: training cannot go on from it")]
+    BrokenWeights {
+        /// The first such tensor, by name.
+        tensor: String,
+    },
     /// The learning rate given to a step is negative, NaN or infinite.
     #[error("learning rate {0} is not a finite number of at least zero")]
     LearningRate(f64),
@@ -136,7 +142,7 @@ impl EngineError {
             Self::Unreadable { .. } => Some("the file is damaged; use an earlier checkpoint".into()),
             Self::Version { .. } => Some("update shoestring, or use a checkpoint of this version".into()),
             Self::DidNotMove { .. } => Some("are all samples of the batch the same?".into()),
-            Self::NonFinite { .. } => {
+            Self::NonFinite { .. } | Self::BrokenWeights { .. } => {
                 Some("lower the learning rate, lengthen the warm-up, or set optimizer.clip_norm".into())
             }
             Self::Input { .. }

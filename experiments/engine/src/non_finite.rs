@@ -23,7 +23,7 @@ fn tensor_is_finite<S: Stored>(tensor: &Tensor) -> Result<bool> {
 }
 
 /// The first tensor, by name, that holds a number that is not finite.
-fn bad_tensor<S: Stored>(parameters: &Parameters) -> Result<Option<String>> {
+pub(crate) fn bad_tensor<S: Stored>(parameters: &Parameters) -> Result<Option<String>> {
     for (name, var) in parameters.iter() {
         if !tensor_is_finite::<S>(var.as_tensor())? {
             return Ok(Some(name.to_owned()));

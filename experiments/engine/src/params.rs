@@ -70,7 +70,7 @@ pub fn tensor_specs(architecture: &Architecture, logit_scale_init: f64) -> BTree
 
     add("visual.conv1.weight", normal(&[image_width, 3, patch, patch], root(3 * patch * patch)));
     add("visual.class_embedding", normal(&[image_width], root(image_width)));
-    let pooled_width = if vision.attentional_pool { embedding } else { image_width };
+    let pooled_width = if vision.attention_pool().is_some() { embedding } else { image_width };
     add("visual.proj", normal(&[pooled_width, embedding], root(pooled_width)));
     if vision.pos_embed_type == ImagePositions::Learnable {
         let places = 1 + vision.tokens_at(vision.image_size).0 as usize;
@@ -83,7 +83,7 @@ pub fn tensor_specs(architecture: &Architecture, logit_scale_init: f64) -> BTree
     if !vision.no_ln_pre {
         add_layer_norm(&mut specs, "visual.ln_pre", image_width);
     }
-    if vision.attentional_pool {
+    if vision.attention_pool().is_some() {
         add_attention_pool(&mut specs, image_width, embedding);
     }
     for (prefix, width) in [("visual.ln_post", pooled_width), ("ln_final", text_width)] {
@@ -290,7 +290,7 @@ pub(crate) fn uniform(generator: &mut ChaCha8Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_models::tiny;
+    use crate::test_models::{attention_pool, tiny};
     use shoestring_planner::{architectures, compute};
 
     fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
@@ -360,7 +360,7 @@ mod tests {
         let mut architecture = tiny();
         let vision = &mut architecture.vision_cfg;
         vision.pos_embed_type = ImagePositions::Learnable;
-        (vision.attentional_pool, vision.attn_pooler_heads) = (true, 2);
+        vision.pool_type = attention_pool(2);
         for packed in [false, true] {
             if packed {
                 architecture.embed_dim = 16;

@@ -1,7 +1,8 @@
 //! Architectures small enough to test with.
 
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
+    Architecture, AttentionPool, AttentionPoolKind, ImagePool, ImagePositions, TextConfig, TextPool,
+    TextTokenizer, VisionConfig,
 };
 
 /// Two blocks a tower, widths 16 and 12, patches of 4 pixels, 40 words.
@@ -17,9 +18,6 @@ pub(crate) fn tiny() -> Architecture {
             patch_size: 4,
             mlp_ratio: 4.0,
             pool_type: ImagePool::Avg,
-            attentional_pool: false,
-            attn_pooler_queries: 1,
-            attn_pooler_heads: 8,
             no_ln_pre: true,
             pos_embed_type: ImagePositions::SinCos2d,
         },
@@ -36,4 +34,9 @@ pub(crate) fn tiny() -> Architecture {
             eos_id: None,
         },
     }
+}
+
+/// One query with so many heads.
+pub(crate) fn attention_pool(heads: u32) -> ImagePool {
+    ImagePool::Attention(AttentionPool { kind: AttentionPoolKind::Single, queries: 1, heads })
 }

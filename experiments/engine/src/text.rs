@@ -85,6 +85,8 @@ fn pooled_rows(texts: &Texts<'_>, pool: TextPool, eos: Option<u32>) -> Vec<u32> 
     let place = |ids: &[u32]| match pool {
         TextPool::First => 0,
         TextPool::Last => tokens - 1,
+        // Does not get here: `Clip::new` refuses it.
+        TextPool::Class => tokens - 1,
         // The first token where there is none, as in `open_clip`.
         TextPool::Eos => ids.iter().position(|&id| Some(id) == eos).unwrap_or(0),
         // The first of equals, as `torch.argmax` of CLIP's ids, where the end marker is the largest.

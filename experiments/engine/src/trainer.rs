@@ -9,6 +9,7 @@ use crate::ema::Ema;
 use crate::error::{EngineError, Result};
 use crate::gradients::norms;
 use crate::input::{Images, StepInput, Texts};
+use crate::non_finite::bad_tensor;
 use crate::ops::stored::Bf16;
 use crate::optimizer::AdamW;
 use crate::params::{IMAGE_POSITIONS, LOGIT_SCALE};
@@ -197,6 +198,15 @@ impl Trainer {
     /// Embeddings of length 1, (batch, `embed_dim`).
     pub fn encode_texts(&self, texts: &Texts<'_>) -> Result<Vec<f32>> {
         self.clip.encode_texts(texts)
+    }
+
+    /// Refuses weights that are not finite, as a step at too high a rate leaves them: nothing can be trained from
+    /// them, and no checkpoint of them may take the place of a sound one.
+    pub fn check_finite(&self) -> Result<()> {
+        match bad_tensor::<f32>(self.clip.parameters())? {
+            Some(tensor) => Err(EngineError::BrokenWeights { tensor }),
+            None => Ok(()),
+        }
     }
 
     /// The model as the bytes of a safetensors file: equal models give equal bytes.

@@ -63,12 +63,10 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
 
 /// What stands for each of `samples` images.
 pub(crate) fn pooling(architecture: &Architecture, samples: usize, tokens: usize) -> Pooling {
-    if architecture.vision_cfg.attentional_pool {
-        return Pooling::Everything;
-    }
     match architecture.vision_cfg.pool_type {
         ImagePool::Tok => Pooling::Rows((0..samples).map(|sample| (sample * tokens) as u32).collect()),
         ImagePool::Avg => Pooling::MeanOfPatches,
+        ImagePool::Attention(_) => Pooling::Everything,
     }
 }
 
@@ -80,11 +78,9 @@ pub(crate) fn image_features(
     pooled: &Tensor,
     samples: usize,
 ) -> Result<Tensor> {
-    let vision = &architecture.vision_cfg;
-    let pooled = if vision.attentional_pool {
-        &attend(weights, pooled, samples, vision.attn_pooler_heads as usize)?
-    } else {
-        pooled
+    let pooled = match architecture.vision_cfg.attention_pool() {
+        Some(pool) => &attend(weights, pooled, samples, pool.heads as usize)?,
+        None => pooled,
     };
     let (weight, bias) = (weights.get("visual.ln_post.weight")?, weights.get("visual.ln_post.bias")?);
     Ok(layer_norm(pooled, &weight, &bias)?.matmul(&weights.get("visual.proj")?)?)

@@ -223,6 +223,7 @@ impl Executor for ClipExecutor {
 
     fn save(&mut self) -> Result<Saved, RunError> {
         let trainer = &self.trainer;
+        trainer.check_finite()?;
         Ok(Saved {
             model: trainer.model_bytes()?,
             optimizer: trainer.optimizer_bytes()?,

@@ -93,13 +93,36 @@ const RESTART: Hours = Hours(10.0 / 60.0);
 /// An estimate that would lose more than this part of the time means that the run does not progress; it is cut here.
 const LARGEST_LOSS: f64 = 0.9;
 
-/// Hours between interruptions of the whole run. `p10` is the *long* time, which makes a cheap run, and `p90` the short
+/// Hours of a month.
+const MONTH: f64 = 730.0;
+/// How far the machines of one run may be from the average of all that a provider rents out, either way.
+const UNLIKE_AVERAGE: f64 = 3.0;
+
+/// Whether a share of machines interrupted in a month says how often that is: the highest class has no upper end.
+pub(super) fn is_a_rate(percent_per_month: u32) -> bool {
+    (1..100).contains(&percent_per_month)
+}
+
+/// Hours until a spot machine is taken back: by the share that is interrupted in a month, if interruptions come at
+/// random, or assumed.
+fn spot_hours(percent_per_month: Option<u32>) -> Spread {
+    match percent_per_month.filter(|&percent| is_a_rate(percent)) {
+        Some(percent) => {
+            let hours = -MONTH / (-f64::from(percent) / 100.0).ln_1p();
+            Spread::around(hours, 1.0 / UNLIKE_AVERAGE, UNLIKE_AVERAGE)
+        }
+        None => SPOT_HOURS,
+    }
+}
+
+/// Hours between interruptions of the whole run; `spot` is absent for machines that nobody takes back, and holds the
+/// share of spot machines that is interrupted in a month, where the provider says so. `p10` is the *long* time, which makes a cheap run, and `p90` the short
 /// one, so that it lines up with costs.
 #[must_use]
-pub fn mean_time_to_interruption(devices: u32, machines: u32, spot: bool) -> Spread<Hours> {
+pub fn mean_time_to_interruption(devices: u32, machines: u32, spot: Option<Option<u32>>) -> Spread<Hours> {
     let failure = DEVICE_HOURS_TO_FAILURE.map(|hours| hours / f64::from(devices.max(1)));
-    let times = if spot {
-        let taken = SPOT_HOURS.map(|hours| hours / f64::from(machines.max(1)));
+    let times = if let Some(percent) = spot {
+        let taken = spot_hours(percent).map(|hours| hours / f64::from(machines.max(1)));
         let both = |a: f64, b: f64| 1.0 / (1.0 / a + 1.0 / b);
         Spread {
             p10: both(taken.p10, failure.p10),

@@ -91,6 +91,16 @@ impl Plan {
                 "rough_cost_usd": row.usd,
             })
         });
+        let by_reduction = reasoning.by_reduction.iter().map(|row| {
+            json!({
+                "image_reduction": row.reduction,
+                "image_size_px": row.image_size_px,
+                "image_tokens": row.image_tokens,
+                "raw_error_percent": row.error_percent,
+                "pretrained_raw_error_percent": row.pretrained_error_percent,
+                "chosen": row.chosen,
+            })
+        });
         let tied = reasoning.tied.iter().map(|row| {
             json!({
                 "label": row.label,
@@ -110,6 +120,7 @@ impl Plan {
             "shapes": reasoning.shapes,
             "feasible_shapes": reasoning.feasible,
             "by_size": by_size.collect::<Vec<_>>(),
+            "by_reduction": by_reduction.collect::<Vec<_>>(),
             "tied": tied.collect::<Vec<_>>(),
             "by_tokens": by_tokens.collect::<Vec<_>>(),
         })

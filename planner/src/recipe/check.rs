@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::{EvaluatedWeights, ImageReduction, Recipe, Schedule, Stage};
-use crate::architecture::{Architecture, ImagePool, ImagePositions, TextPool};
+use crate::architecture::{Architecture, AttentionPoolKind, ImagePool, ImagePositions, TextPool};
 use crate::units::Usd;
 
 /// A value that cannot be carried out.
@@ -157,22 +157,25 @@ impl Architecture {
             let hint = "2-D sine-cosine positions need a multiple of 4";
             return Err(refuse(field, vision.width, "is not a multiple of 4", hint));
         }
-        if vision.attentional_pool {
-            if vision.pool_type != ImagePool::Tok {
-                let field = "architecture.vision_cfg.pool_type";
-                let hint =
-                    "with attentional_pool the first query stands for the image: use pool_type = \"tok\"";
-                return Err(refuse(field, "avg", "does not go with attentional_pool", hint));
+        if let ImagePool::Attention(pool) = vision.pool_type {
+            let field = "architecture.vision_cfg.pool_type.attention";
+            if pool.queries == 0 {
+                let field = format!("{field}.queries");
+                return Err(refuse(field, 0, "must be at least 1", "open_clip's own default is 256"));
             }
-            if vision.attn_pooler_queries != 1 {
-                let field = "architecture.vision_cfg.attn_pooler_queries";
-                let hint = "a CLIP uses the first query alone, the others would never be trained: use 1";
-                return Err(refuse(field, vision.attn_pooler_queries, "is not 1", hint));
-            }
-            if vision.attn_pooler_heads == 0 || !self.embed_dim.is_multiple_of(vision.attn_pooler_heads) {
+            if pool.heads == 0 || !self.embed_dim.is_multiple_of(pool.heads) {
                 let hint = format!("embed_dim is {}; use a divisor of it", self.embed_dim);
-                let field = "architecture.vision_cfg.attn_pooler_heads";
-                return Err(refuse(field, vision.attn_pooler_heads, "does not divide embed_dim", &hint));
+                return Err(refuse(
+                    format!("{field}.heads"),
+                    pool.heads,
+                    "does not divide the embedding",
+                    &hint,
+                ));
+            }
+            if pool.kind != AttentionPoolKind::Single && vision.width != self.embed_dim {
+                let hint = format!("use embed_dim = {}, or one pooler", vision.width);
+                let problem = "is not the image tower's width, which two poolers need";
+                return Err(refuse("architecture.embed_dim", self.embed_dim, problem, &hint));
             }
         }
         match text.eos_id {
@@ -191,6 +194,32 @@ impl Architecture {
             let hint = format!("text_cfg.width is {}; use a divisor of it", text.width);
             let field = "architecture.text_cfg.heads";
             return Err(refuse(field, text.heads, "does not divide the width", &hint));
+        }
+        Ok(())
+    }
+}
+
+impl Architecture {
+    /// [`Architecture::check`], and that `run` can train it: plans count more than it trains.
+    pub fn check_trainable(&self) -> Result<(), CheckError> {
+        self.check()?;
+        if let ImagePool::Attention(pool) = self.vision_cfg.pool_type {
+            let field = "architecture.vision_cfg.pool_type.attention";
+            if pool.kind != AttentionPoolKind::Single {
+                let value = format!("{:?}", pool.kind).to_lowercase();
+                let hint = "use kind = \"single\", or carry the recipe out with another program";
+                let problem = "is planned with, but not trained by `run`";
+                return Err(refuse(format!("{field}.kind"), value, problem, hint));
+            }
+            if pool.queries != 1 {
+                let hint = "a CLIP uses the first query alone, the others would never be trained: use 1";
+                return Err(refuse(format!("{field}.queries"), pool.queries, "is not 1", hint));
+            }
+        }
+        if self.text_cfg.pool_type == TextPool::Class {
+            let field = "architecture.text_cfg.pool_type";
+            let hint = "use another pooling, or carry the recipe out with another program";
+            return Err(refuse(field, "class", "is planned with, but not trained by `run`", hint));
         }
         Ok(())
     }

@@ -141,7 +141,10 @@ impl Space<'_> {
                 let mut best: Option<Rough> = None;
                 self.each_rough(index, budget, self.wanted(), |rough| {
                     looked_at += 1;
-                    let fits = || self.fits_at_all(index, self.grid.fleet(rough.machine, rough.nodes));
+                    let fits = || {
+                        self.shapes[index].applies_to(rough.samples)
+                            && self.fits_at_all(index, self.grid.fleet(rough.machine, rough.nodes))
+                    };
                     if best.is_none_or(|best| better(&rough, &best)) && fits() {
                         best = Some(rough);
                     }

@@ -129,6 +129,11 @@ impl Shape {
         &self.works
     }
 
+    /// Whether the menu applies when pretraining sees `samples`.
+    pub(super) fn applies_to(&self, samples: u64) -> bool {
+        self.tuning.iter().all(|tuning| amount(tuning, samples).is_some())
+    }
+
     /// Whether pretraining sees fewer patches than a whole image has.
     pub(super) fn is_shortened(&self) -> bool {
         self.pretraining.image_size_px < self.architecture.vision_cfg.image_size

@@ -40,6 +40,8 @@ impl Space<'_> {
             },
             source => source.to_string(),
         };
+        let note = &machine.offer.note;
+        let price = if note.contains(" instead of ") { format!("{price}; {note}") } else { price };
         add("price", format!("{} USD/h", money(machine.usd_per_hour)), price);
         let rate = chosen.stages.first().map_or(0.0, |planned| planned.time.samples_per_second.p50);
         let speed = speed_source(&self.speed_of(machine));
@@ -55,6 +57,9 @@ impl Space<'_> {
                 add("accelerators", "not the limit".to_owned(), speed.to_string());
             }
             None => add("speed", shown, speed.to_string()),
+        }
+        if let Some(words) = self.reading(chosen) {
+            add("reading", words, speed.to_string());
         }
         for line in &chosen.cost.lines {
             if !line.what.ends_with("device time") {
@@ -91,6 +96,13 @@ impl Space<'_> {
             add("deadline", ASSUMED_DEADLINE.to_string(), Source::assumed(why).to_string());
         }
         notes
+    }
+
+    /// Where pictures are read by the cores that train: how fast, and what that takes.
+    fn reading(&self, chosen: &Candidate) -> Option<String> {
+        let first = chosen.stages.first()?;
+        let rate = self.speed_of(&chosen.machine).measured_reading(first.stage.image_size_px)?;
+        Some(format!("{} pictures/s", crate::units::grouped(rate.p50.round() as u64)))
     }
 
     /// Warnings and assumptions.

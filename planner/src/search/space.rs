@@ -3,7 +3,8 @@
 use super::data::Training;
 use super::error::RequestError;
 use super::grid::Grid;
-use super::machine::{Machine, Machines, resolve};
+use super::hardware::resolve;
+use super::machine::{Machine, Machines};
 use super::request::Request;
 use super::shape::{self, Shape};
 use crate::architecture::Architecture;
@@ -96,7 +97,10 @@ impl<'a> Space<'a> {
             DataSource::Synthetic { image_size_px, .. } => {
                 Some(StoredPictures { format: PictureFormat::Drawn, side_px: image_size_px })
             }
-            DataSource::Webdataset { .. } => self.request.stored,
+            DataSource::Webdataset { .. }
+            | DataSource::Folder { .. }
+            | DataSource::List { .. }
+            | DataSource::Mixed { .. } => self.request.stored,
         }
     }
 

@@ -117,16 +117,12 @@ impl Space<'_> {
         most: u32,
         best: Way,
     ) -> Option<bool> {
-        const NOT_COUNTED: u32 = 0;
         if self.request.fixed.sets_a_batch() {
             return Some(false);
         }
         let at = |batch: u32, reduction| self.error_by(shape, samples, batch, reduction);
-        let costs_nothing = shape.sketch(samples, NOT_COUNTED, reduction).map(|sketch| {
-            let stages: Vec<_> =
-                sketch.iter().map(|stage| crate::law::StageShape { batch: NOT_COUNTED, ..*stage }).collect();
-            self.law.error_percent(&self.case(shape.architecture, &stages))
-        })?;
+        let sketch = shape.sketch(samples, best.batch, reduction)?.without_batches();
+        let costs_nothing = self.law.error_percent(&self.case(shape.architecture, &sketch));
         if costs_nothing >= best.error {
             return Some(true);
         }

@@ -13,7 +13,7 @@ use shoestring_planner::recipe::Optimizer;
 
 use crate::clip::Clip;
 use crate::input::StepInput;
-use crate::test_models::tiny;
+use crate::test_models::{attention_pool, tiny};
 
 /// A batch that owns its numbers.
 pub(super) struct Pairs {
@@ -67,13 +67,12 @@ pub(super) fn variants() -> [Architecture; 4] {
     second.text_cfg.no_causal_mask = true;
     let mut third = second.clone();
     (third.vision_cfg.image_size, third.vision_cfg.pos_embed_type) = (12, ImagePositions::Learnable);
-    (third.vision_cfg.attentional_pool, third.vision_cfg.attn_pooler_heads) = (true, 2);
+    third.vision_cfg.pool_type = attention_pool(2);
     (third.text_cfg.pool_type, third.text_cfg.eos_id) = (TextPool::Eos, Some(39));
     third.text_cfg.no_causal_mask = false;
     // As wide as a token: the pooling's three products are packed.
     let mut fourth = second.clone();
-    (fourth.embed_dim, fourth.vision_cfg.attentional_pool, fourth.vision_cfg.attn_pooler_heads) =
-        (16, true, 4);
+    (fourth.embed_dim, fourth.vision_cfg.pool_type) = (16, attention_pool(4));
     fourth.vision_cfg.no_ln_pre = true;
     fourth.text_cfg.pool_type = TextPool::First;
     [first, second, third, fourth]

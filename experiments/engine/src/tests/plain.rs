@@ -59,9 +59,11 @@ impl Plain<'_> {
             let weights = softmax(&scores)?;
             let mixed = weights.matmul(&heads_of(2)?)?.transpose(1, 2)?.reshape((batch, tokens, width))?;
             x = (x + self.linear(&mixed, &at("attn.out_proj.weight"), &at("attn.out_proj.bias"))?)?;
-            let hidden = self
-                .linear(&self.norm(&x, &at("ln_2"))?, &at("mlp.c_fc.weight"), &at("mlp.c_fc.bias"))?
-                .gelu_erf()?;
+            let hidden =
+                self.linear(&self.norm(&x, &at("ln_2"))?, &at("mlp.c_fc.weight"), &at("mlp.c_fc.bias"))?;
+            // Not `gelu_erf`, whose gradient has a constant of six digits.
+            let share = (((&hidden / std::f64::consts::SQRT_2)?.erf()? + 1.0)? * 0.5)?;
+            let hidden = (hidden * share)?;
             x = (x + self.linear(&hidden, &at("mlp.c_proj.weight"), &at("mlp.c_proj.bias"))?)?;
         }
         Ok(x)
@@ -108,9 +110,9 @@ impl Plain<'_> {
         let x = if vision.no_ln_pre { x } else { self.norm(&x, "visual.ln_pre")? };
         let x = self.tower(x, "visual.transformer", vision.layers, vision.heads() as usize, false)?;
         let pooled = match vision.pool_type {
-            _ if vision.attentional_pool => self.attention_pool(&x, vision.attn_pooler_heads as usize)?,
             ImagePool::Tok => x.narrow(1, 0, 1)?.squeeze(1)?,
             ImagePool::Avg => x.narrow(1, 1, x.dim(1)? - 1)?.mean(1)?,
+            ImagePool::Attention(pool) => self.attention_pool(&x, pool.heads as usize)?,
         };
         self.norm(&pooled, "visual.ln_post")?.matmul(&self.get("visual.proj"))
     }
@@ -129,6 +131,7 @@ impl Plain<'_> {
                 let place = match text.pool_type {
                     TextPool::Last => texts.text_tokens - 1,
                     TextPool::First => 0,
+                    TextPool::Class => unreachable!("not trained"),
                     TextPool::Argmax | TextPool::Eos => {
                         ids.iter().position(|&id| id == 39).expect("an end marker")
                     }

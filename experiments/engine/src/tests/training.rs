@@ -215,6 +215,48 @@ fn the_same_inputs_give_the_same_bits_on_any_number_of_threads() {
     }
 }
 
+/// Fifty steps, whole on one, two and four threads, and cut in two by a new process's trainer.
+#[test]
+fn fifty_steps_give_the_same_bits_on_any_threads_and_through_a_resume() {
+    let mut architecture = variants()[2].clone();
+    (architecture.vision_cfg.width, architecture.text_cfg.width) = (64, 96);
+    let settings = Optimizer { ema_decay: Some(0.99), layer_decay: Some(0.9), ..Optimizer::default() };
+    let new = |seed: u64| {
+        let mut trainer = Trainer::new(&architecture, &settings, seed).expect("a trainer");
+        trainer.set_microbatch(25);
+        trainer
+    };
+    let train = |trainer: &mut Trainer, steps: std::ops::Range<u32>| {
+        for step in steps {
+            let mut pairs = Pairs::new(40, (step % 2 == 1).then(|| [0, 2, 5].repeat(40)));
+            pairs.pixels.iter_mut().for_each(|x| *x += 0.01 * step as f32);
+            trainer.step(&pairs.input(), 1e-3).expect("a step");
+        }
+    };
+    let bytes = |trainer: &Trainer| {
+        let ema = trainer.ema_bytes().expect("bytes");
+        (trainer.model_bytes().expect("bytes"), trainer.optimizer_bytes().expect("bytes"), ema)
+    };
+    let on = |threads: usize, resumed_after: Option<u32>| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let mut trainer = new(8);
+            if let Some(step) = resumed_after {
+                train(&mut trainer, 0..step);
+                let (model, optimizer, ema) = bytes(&trainer);
+                trainer = new(9);
+                trainer.load(&model, &optimizer, ema.as_deref()).expect("loaded");
+            }
+            train(&mut trainer, resumed_after.unwrap_or(0)..50);
+            bytes(&trainer)
+        })
+    };
+    let once = on(1, None);
+    assert!(once == on(2, None), "on two threads");
+    assert!(once == on(4, None), "on four threads");
+    assert!(once == on(2, Some(23)), "resumed after 23 steps");
+}
+
 /// Where the other process of the next test writes to.
 const BITS_FILE: &str = "SHOESTRING_TEST_BITS_FILE";
 

@@ -16,7 +16,7 @@ fn plenty() -> Recipe {
     recipe_with_cap_seconds(100_000)
 }
 
-fn uninterrupted(recipe: &Recipe) -> (Vec<u8>, Vec<u8>) {
+fn uninterrupted(recipe: &Recipe) -> (Vec<u8>, Vec<u8>, Option<Vec<u8>>) {
     let folder = tempfile::tempdir().expect("temporary folder");
     outcome(recipe, folder.path(), &mut Watch::new());
     newest_bytes(folder.path())
