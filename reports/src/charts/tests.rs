@@ -6,7 +6,7 @@ use super::scene::{Item, Rect};
 use super::*;
 use crate::fixture::{Sample, planned_inputs, usd};
 use crate::read::read_runs;
-use crate::{BackTestGroup, DropSeries};
+use crate::{BackTestGroup, BackTestPoint, BackTestQuantity, DropSeries};
 
 fn samples() -> Vec<Sample> {
     let mut samples = vec![
