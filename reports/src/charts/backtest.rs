@@ -28,7 +28,7 @@ fn lay_out(form: Form, title: &str, input: &BackTestChart) -> Scene {
     legend.push(Entry::new(Swatch::Line(Dash::Solid), Color::GREY, "predicted as reported"));
     let points = || input.groups.iter().flat_map(|group| &group.points);
     if points().any(|point| point.interval.is_some()) {
-        legend.push(Entry::new(Swatch::Line(Dash::Solid), Color::INK, "80 % interval"));
+        legend.push(Entry::new(Swatch::Line(Dash::Solid), Color::INK, "upright: 80 % interval"));
     }
     let (x, y) = axes(input);
     let mut frame = Frame::new(form, title, &legend, x, y);
