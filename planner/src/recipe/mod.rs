@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use self::billing::Billing;
 pub use self::check::CheckError;
 pub use self::data::{
-    Data, DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation, Reading,
-    WeightedSource,
+    Data, DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation, Reading, WeightedSource,
 };
 pub use self::read::{RecipeError, read_manifest, read_recipe};
 pub use self::write::write_recipe;
