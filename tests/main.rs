@@ -5,6 +5,7 @@ mod harness;
 mod backtest;
 mod bad_input;
 mod bench;
+mod data;
 mod faults;
 mod guard;
 mod help;

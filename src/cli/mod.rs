@@ -13,7 +13,7 @@ mod values;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{BenchArgs, CalibrateArgs};
-pub(crate) use data::{DataCommand, SynthArgs};
+pub(crate) use data::{DataCommand, InspectArgs, RepackArgs, SynthArgs, TokenizeArgs};
 pub(crate) use law::{BacktestArgs, LawArgs, LawCommand, LawFitArgs};
 pub(crate) use ledger::{LedgerArgs, LedgerCommand};
 pub(crate) use plan::{PlanArgs, PlanFormat};
