@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Infeasible = 3,
     CapReached = 4,
     Partial = 5,
+    /// An invoice differs from the ledgers, or a budget's threshold is crossed.
+    Differs = 6,
     /// `EX_TEMPFAIL`: stopped by a signal, the same command resumes.
     Interrupted = 75,
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod faults;
 mod help;
+mod ledger;
 mod plan;
 mod prices;
 mod run;

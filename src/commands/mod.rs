@@ -18,7 +18,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, DataCommand, LedgerCommand, PricesCommand};
+use crate::cli::{Cli, Command, DataCommand, PricesCommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 
@@ -28,8 +28,7 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Plan(args) => plan::plan(&args, printer),
         Command::Run(args) => run::run(&args, printer),
         Command::Status(args) => status::status(&args, printer),
-        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(&args, printer),
-        Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
+        Command::Ledger(command) => ledger::ledger(&command, printer),
         Command::Report(args) => report::report(&args, printer),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
         Command::Bench(args) => bench::bench(&args, printer),

@@ -127,7 +127,7 @@ impl BudgetGuard {
         terms: Terms,
         since: Duration,
     ) -> Result<(Self, Vec<String>), LedgerError> {
-        let (journal, torn_bytes) = Journal::open(path)?;
+        let (journal, torn_bytes) = Journal::open_alone(path)?;
         let ahead = ahead(&*clock);
         let mut guard = Self {
             journal,
@@ -208,8 +208,8 @@ impl BudgetGuard {
         as_of: Option<String>,
     ) -> Result<(), LedgerError> {
         let now = self.clock.elapsed();
-        let seconds = now.saturating_sub(self.charged_until).as_secs_f64();
-        let cost = self.cost_of_seconds(seconds);
+        let since = now.saturating_sub(self.charged_until);
+        let (cost, seconds) = (self.charge_for(since), since.as_secs_f64());
         let before = self.terms.usd_per_hour;
         self.terms.usd_per_hour = usd_per_hour;
         self.terms.price_source = price_source.into();
@@ -317,9 +317,9 @@ impl BudgetGuard {
     /// what is left under the cap. Should the clock say more than that, the note says how much more.
     pub fn settle(&mut self, quantum: Quantum, step: u64) -> Result<Settlement, LedgerError> {
         let now = self.clock.elapsed();
-        let since = now.saturating_sub(self.charged_until).as_secs_f64();
-        let seconds = since + self.at_old_prices.seconds;
-        let used = self.cost_of_seconds(since) + self.at_old_prices.cost;
+        let since = now.saturating_sub(self.charged_until);
+        let seconds = since.as_secs_f64() + self.at_old_prices.seconds;
+        let used = self.charge_for(since) + self.at_old_prices.cost;
         let limit = quantum.reserve + self.account().left();
         let within_own = used.min(limit);
         let mut budget = self.budget.take();
@@ -382,6 +382,14 @@ impl BudgetGuard {
     #[must_use]
     pub fn cost_of_seconds(&self, seconds: f64) -> Usd {
         self.terms.usd_per_hour.per_hour_for(Hours::from_seconds(seconds))
+    }
+
+    /// What a measured time costs, in whole numbers, rounded up to the next micro-dollar.
+    fn charge_for(&self, time: Duration) -> Usd {
+        const NANOS_PER_HOUR: u128 = 3_600_000_000_000;
+        let price = u128::try_from(self.terms.usd_per_hour.micros()).unwrap_or_default();
+        let micros = price.saturating_mul(time.as_nanos()).div_ceil(NANOS_PER_HOUR);
+        Usd::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 
     /// Seconds that `amount` pays for; infinite when time is free.
