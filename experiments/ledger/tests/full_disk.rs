@@ -93,7 +93,9 @@ impl World {
             price_as_of: None,
         };
         let path = self.folder.join("ledger.jsonl");
-        let cap = read(&path).map_or(terms.cap, |contents| contents.account.cap());
+        // The cap may have been changed since, if the ledger was opened at all.
+        let written = read(&path).ok().filter(|contents| !contents.rows.is_empty());
+        let cap = written.map_or(terms.cap, |contents| contents.account.cap());
         let terms = Terms { cap, ..terms };
         let since = self.clock.elapsed();
         let (mut guard, _) = BudgetGuard::open(&path, self.clock.clone(), terms, since)?;
