@@ -5,7 +5,7 @@
 use chrono::NaiveDate;
 use proptest::prelude::*;
 use shoestring_planner::plan::Plan;
-use shoestring_planner::recipe::{Data, DataSource, EvaluationData, TextReduction, read_recipe};
+use shoestring_planner::recipe::{Data, DataSource, EvaluationData, Reading, TextReduction, read_recipe};
 use shoestring_planner::search::{
     Bound, DataRequest, Fixed, HardwareRequest, NEAR, Request, SearchError, StatedPrice, frontier, plan,
 };
@@ -56,6 +56,7 @@ fn this_machine(budget: f64) -> Request {
             name: "synthetic".to_owned(),
             unique_samples: Samples(50_000),
             train: drawn.clone(),
+            reading: Reading::default(),
             evaluation: Some(EvaluationData {
                 source: drawn,
                 samples: Samples(480),

@@ -25,7 +25,7 @@ pub(crate) use prices::{
     PricesUpdateArgs,
 };
 pub(crate) use report::ReportArgs;
-pub(crate) use run::{DemoArgs, RunArgs, StatusArgs};
+pub(crate) use run::{Bill, DemoArgs, GuardArgs, KeeperArgs, RunArgs, StatusArgs};
 
 /// Dollars in, the best CLIP model they can buy out: plan, train, account, report.
 #[derive(Parser, Debug)]
@@ -48,6 +48,11 @@ pub(crate) enum Command {
     Plan(Box<PlanArgs>),
     /// Carry a recipe out under its cap; the same command again resumes.
     Run(RunArgs),
+    /// Any other command under a cap: warned before the end, stopped at it with everything it started.
+    Guard(GuardArgs),
+    /// What `guard` starts to keep its command.
+    #[command(hide = true)]
+    Keeper(KeeperArgs),
     /// Where runs stand: stage, progress, spent of cap, accuracy.
     Status(StatusArgs),
     /// What happened to the money of runs, and the budgets that they share.

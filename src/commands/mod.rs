@@ -5,6 +5,7 @@ mod bench;
 mod calibrate;
 mod data;
 mod demo;
+mod guard;
 mod law;
 mod ledger;
 mod plan;
@@ -27,6 +28,8 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
     match cli.command {
         Command::Plan(args) => plan::plan(&args, printer),
         Command::Run(args) => run::run(&args, printer),
+        Command::Guard(args) => guard::guard(&args, printer),
+        Command::Keeper(args) => guard::keeper(&args),
         Command::Status(args) => status::status(&args, printer),
         Command::Ledger(command) => ledger::ledger(&command, printer),
         Command::Report(args) => report::report(&args, printer),

@@ -4,16 +4,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::{DataSource, ImageReduction, Stage};
+use shoestring_planner::recipe::{DataSource, ImageReduction, Reading, Stage};
 use shoestring_planner::units::Samples;
 
 use crate::bad::{BadSample, Counts, DEFAULT_TOLERANCE, SharedCounts};
 use crate::error::DataError;
 use crate::permutation::Permutation;
-use crate::picture::{Region, kept_patches, random_resized_crop, resize_normalised};
+use crate::picture::{View, kept_patches, random_resized_crop};
 use crate::source::{Fault, Parts, Source};
-use crate::streams::{CROP, IMAGE_MASK, SHUFFLE, Stream, TEXT, derive_seed};
-use crate::text::{Tokenizer, check_reduction, reduce};
+use crate::streams::{CROP, IMAGE_MASK, REPLACEMENT, SHUFFLE, Stream, TEXT, derive_seed};
+use crate::text::{Tokenizer, reduce};
 
 /// Bad samples in a row after which a data set is given up: with the tolerated tenth, this many in a row do
 /// not happen.
@@ -48,10 +48,12 @@ pub struct Loader {
     /// Patches along a side of the image.
     side: u32,
     image_tokens: usize,
+    tokenizer: &'static Tokenizer,
     seed: u64,
     /// Random resized crops: for pictures from outside. The generator has variety of its own, and a crop
     /// would make its words for place and size untrue.
     crops: bool,
+    reading: Reading,
     tolerance: f64,
     warnings: Vec<String>,
     counts: SharedCounts,
@@ -67,8 +69,8 @@ impl Loader {
         seed: u64,
         unique_samples: Samples,
     ) -> Result<Self, DataError> {
-        check_reduction(stage.text_reduction)?;
-        Tokenizer::check_vocabulary(architecture.text_cfg.vocab_size)?;
+        let tokenizer = Tokenizer::named(architecture.text_cfg.hf_tokenizer_name);
+        tokenizer.check_vocabulary(architecture.text_cfg.vocab_size)?;
         let patch = architecture.vision_cfg.patch_size;
         if patch == 0 || stage.image_size_px < patch || !stage.image_size_px.is_multiple_of(patch) {
             return Err(DataError::Value {
@@ -86,7 +88,7 @@ impl Loader {
                 hint: "use 2 or more".to_owned(),
             });
         }
-        let crops = matches!(source, DataSource::Webdataset { .. });
+        let crops = !matches!(source, DataSource::Synthetic { .. });
         let source = Source::open(source, unique_samples)?;
         source.check_complete(Parts::ImageAndCaption, DEFAULT_TOLERANCE)?;
         Ok(Self {
@@ -95,11 +97,20 @@ impl Loader {
             stage: stage.clone(),
             side: stage.image_size_px / patch,
             image_tokens: stage.image_tokens(architecture).0 as usize,
+            tokenizer,
             seed: derive_seed(seed, &stage.name),
             crops,
+            reading: Reading::default(),
             tolerance: DEFAULT_TOLERANCE,
             counts: SharedCounts::default(),
         })
+    }
+
+    /// Reads as a recipe says.
+    #[must_use]
+    pub fn reading(mut self, reading: &Reading) -> Self {
+        self.reading = reading.clone();
+        self.with_tolerance(reading.tolerated_bad_percent / 100.0)
     }
 
     /// Tolerates this fraction of bad samples instead of [`DEFAULT_TOLERANCE`].
@@ -118,7 +129,7 @@ impl Loader {
     /// Pairs in an epoch.
     #[must_use]
     pub fn epoch_samples(&self) -> Samples {
-        Samples(self.source.len())
+        Samples(self.source.epoch())
     }
 
     /// Things about the source that are no error but that somebody should know.
@@ -189,6 +200,16 @@ impl Loader {
         })
     }
 
+    /// Which sample of the source sample number `number` of the stage is, after `attempt` that could not be used.
+    fn index(&self, number: u64, attempt: u64) -> u64 {
+        if self.reading.replacement {
+            return self.source.draw(&mut Stream::new(self.seed, REPLACEMENT, number), attempt);
+        }
+        let epoch = self.source.epoch();
+        let order = Permutation::new(epoch, self.seed, SHUFFLE, number / epoch);
+        self.source.in_epoch(self.seed, number / epoch, order.at((number % epoch + attempt) % epoch))
+    }
+
     /// Writes sample number `number`; returns the bad ones it replaces.
     fn sample(
         &self,
@@ -197,29 +218,32 @@ impl Loader {
         kept: &mut [u32],
         ids: &mut [u32],
     ) -> Result<Vec<BadSample>, DataError> {
-        let all = self.source.len();
-        let order = Permutation::new(all, self.seed, SHUFFLE, number / all);
         let mut bad = Vec::new();
-        for attempt in 0..MOST_REPLACEMENTS.min(all) {
-            match self.source.pair(order.at((number % all + attempt) % all)) {
+        for attempt in 0..MOST_REPLACEMENTS.min(self.source.len()) {
+            let found = self.source.pair(self.index(number, attempt)).and_then(|(picture, caption)| {
+                let choose = |width, height| {
+                    if self.crops {
+                        let mut stream = Stream::new(self.seed, CROP, number);
+                        let least = self.reading.least_crop_percent / 100.0;
+                        View::Region(random_resized_crop(width, height, least, &mut stream))
+                    } else {
+                        View::Squash
+                    }
+                };
+                picture.prepare(choose, self.stage.image_size_px, self.reading.images(), pixels)?;
+                Ok(caption)
+            });
+            match found {
                 Err(Fault::Stop(error)) => return Err(error),
                 Err(Fault::Bad(sample)) => bad.push(sample),
-                Ok((picture, caption)) => {
-                    let region = if self.crops {
-                        let mut stream = Stream::new(self.seed, CROP, number);
-                        random_resized_crop(picture.width, picture.height, &mut stream)
-                    } else {
-                        Region::whole(&picture)
-                    };
-                    resize_normalised(&picture, region, self.stage.image_size_px, pixels);
+                Ok(caption) => {
                     let (reduction, ratio) = (self.stage.image_reduction, self.stage.image_mask_ratio);
                     let mut stream = Stream::new(self.seed, IMAGE_MASK, number);
                     if let Some(patches) = kept_patches(reduction, ratio, self.side, &mut stream) {
                         kept.copy_from_slice(&patches);
                     }
-                    let tokens = Tokenizer::shared().encode(&caption);
                     let mut stream = Stream::new(self.seed, TEXT, number);
-                    reduce(&tokens, self.stage.text_reduction, &mut stream, ids)?;
+                    reduce(self.tokenizer, &caption, self.stage.text_reduction, &mut stream, ids)?;
                     return Ok(bad);
                 }
             }

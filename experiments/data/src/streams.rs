@@ -4,6 +4,7 @@
 //! | name | index | decides |
 //! |---|---|---|
 //! | [`SHUFFLE`] | epoch | order of an epoch |
+//! | [`REPLACEMENT`] | sample number in the stage | which sample, where epochs draw with replacement |
 //! | [`CROP`] | sample number in the stage | random resized crop |
 //! | [`IMAGE_MASK`] | sample number in the stage | which patches are kept |
 //! | [`TEXT`] | sample number in the stage | which tokens are kept |
@@ -21,6 +22,8 @@ use sha2::{Digest, Sha256};
 
 /// Order of an epoch.
 pub const SHUFFLE: &str = "shuffle";
+/// Which sample, where epochs draw with replacement.
+pub const REPLACEMENT: &str = "replacement";
 /// Random resized crop.
 pub const CROP: &str = "crop";
 /// Which patches are kept.

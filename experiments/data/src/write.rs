@@ -10,7 +10,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use rayon::prelude::*;
 use serde::Serialize;
 use shoestring_durable::{WholeFile, WriteError, write_file};
-use shoestring_planner::recipe::{Data, DataSource, EvaluationData, RECIPE_VERSION};
+use shoestring_planner::recipe::{Data, DataSource, EvaluationData, RECIPE_VERSION, Reading};
 use shoestring_planner::units::Samples;
 
 use crate::error::DataError;
@@ -150,6 +150,7 @@ fn describe(request: &SynthRequest, eval_shards: u64) -> Data {
         name: "synthetic".to_owned(),
         unique_samples: request.samples,
         train: shards(Kind::Train, u64::from(request.shards)),
+        reading: Reading::default(),
         evaluation: (eval_shards > 0).then(|| EvaluationData {
             source: shards(Kind::Evaluation, eval_shards),
             samples: request.eval_samples,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, VisionConfig,
+    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
 };
 use shoestring_planner::compute::training_flops;
 use shoestring_planner::recipe::{Optimizer, Precision};
@@ -76,12 +76,14 @@ impl Shape {
             text_cfg: TextConfig {
                 context_length: 32,
                 vocab_size: 49_408,
+                hf_tokenizer_name: TextTokenizer::Clip,
                 width: text.0,
                 heads: text.0 / 64,
                 layers: text.1,
                 mlp_ratio: 4.0,
                 pool_type: TextPool::Argmax,
                 no_causal_mask: false,
+                eos_id: None,
             },
         };
         Some(Self {

@@ -3,7 +3,7 @@
 use super::error::RequestError;
 use super::request::{DataRequest, Request};
 use crate::dataset;
-use crate::recipe::{Data, DataSource};
+use crate::recipe::{Data, DataSource, Reading};
 use crate::source::Source;
 
 /// Data, resolved.
@@ -27,7 +27,7 @@ impl Training {
                 source: Source::Stated,
                 largest_image_px: match data.train {
                     DataSource::Synthetic { image_size_px, .. } => Some(image_size_px),
-                    DataSource::Webdataset { .. } => None,
+                    _ => None,
                 },
                 data: data.clone(),
             }),
@@ -60,6 +60,7 @@ impl Training {
                         name: set.map_or_else(|| name.clone(), |set| set.name.to_owned()),
                         unique_samples: unique,
                         train: DataSource::Webdataset { shards: Vec::new() },
+                        reading: Reading::default(),
                         evaluation: None,
                     },
                     known: set.is_some(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::DataError;
-use crate::text::{END, START, Tokenizer};
+use crate::text::Tokenizer;
 
 /// The prompt where no file of templates is named.
 pub const DEFAULT_TEMPLATE: &str = "a photo of a {c}.";
@@ -57,8 +57,7 @@ pub(super) fn templates(path: &Path) -> Result<Vec<String>, DataError> {
 /// `out.len()` ids of one prompt. Where it does not fit, the template gives way to the class name: words
 /// after it are dropped first, then words before it, from the outside; last, the end of the name.
 /// Cut anywhere else, prompts would lose what tells the classes apart.
-pub(super) fn prompt(template: &str, class: &str, out: &mut [u32]) {
-    let tokenizer = Tokenizer::shared();
+pub(super) fn prompt(tokenizer: &Tokenizer, template: &str, class: &str, out: &mut [u32]) {
     let room = out.len().saturating_sub(2);
     let mut ids = tokenizer.encode(&template.replace(SLOT, class));
     if ids.len() > room {
@@ -73,8 +72,9 @@ pub(super) fn prompt(template: &str, class: &str, out: &mut [u32]) {
     }
     out.fill(0);
     if let [first, rest @ ..] = out {
-        *first = START;
-        rest.iter_mut().zip(ids.into_iter().chain([END])).for_each(|(slot, id)| *slot = id);
+        let markers = tokenizer.markers();
+        *first = markers.start;
+        rest.iter_mut().zip(ids.into_iter().chain([markers.end])).for_each(|(slot, id)| *slot = id);
     }
 }
 
@@ -101,10 +101,11 @@ pub(super) fn collisions(names: &[String], prompts: &[u32], each: usize) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::{END, START};
 
     fn ids(template: &str, class: &str, length: usize) -> Vec<u32> {
         let mut out = vec![7; length];
-        prompt(template, class, &mut out);
+        prompt(Tokenizer::shared(), template, class, &mut out);
         out
     }
 

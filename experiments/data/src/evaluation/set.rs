@@ -56,7 +56,8 @@ impl EvaluationSet {
         text_tokens: Tokens,
         max_samples: Samples,
     ) -> Result<Self, DataError> {
-        Tokenizer::check_vocabulary(architecture.text_cfg.vocab_size)?;
+        let tokenizer = Tokenizer::named(architecture.text_cfg.hf_tokenizer_name);
+        tokenizer.check_vocabulary(architecture.text_cfg.vocab_size)?;
         if image_size_px == 0 || text_tokens.0 < 3 {
             let (field, value, hint) = if image_size_px == 0 {
                 ("image_size_px", 0, "use 1 or more")
@@ -104,7 +105,7 @@ impl EvaluationSet {
         let all =
             class_names.iter().flat_map(|class| templates.iter().map(move |template| (class, template)));
         ids.chunks_exact_mut(length).zip(all).for_each(|(out, (class, template))| {
-            prompts::prompt(template, class, out);
+            prompts::prompt(tokenizer, template, class, out);
         });
         let mut warnings = source.warnings("data.evaluation.samples", evaluation.samples);
         warnings.extend(prompts::collisions(&class_names, &ids, templates.len() * length));

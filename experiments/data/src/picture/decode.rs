@@ -5,7 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
+use shoestring_planner::recipe::ImagePreparation;
+
 use super::Rgb;
+use super::resize::{View, resize_window};
 
 /// Pictures of more pixels are refused before anything is allocated for them: 64 megapixels.
 pub const MAX_PIXELS: u64 = 64_000_000;
@@ -36,6 +39,107 @@ pub fn decode(bytes: &[u8]) -> Result<Rgb, DecodeError> {
         .unwrap_or_else(|_| Err(DecodeError::Broken("the decoder failed".to_owned())))
 }
 
+/// Decodes a picture and resizes what `choose` wants of it (told width and height) to a normalised square of
+/// `size_px`, as [`super::resize_view`]. A JPEG of which much more is there than is needed is decoded at a half,
+/// a quarter or an eighth of its size, by leaving out the high frequencies.
+pub fn decode_view(
+    bytes: &[u8],
+    choose: impl FnOnce(u32, u32) -> View,
+    size_px: u32,
+    how: ImagePreparation,
+    out: &mut [f32],
+) -> Result<(), DecodeError> {
+    let shape = jpeg_shape(bytes);
+    if let Some((width, height)) = shape.filter(|&(width, height)| allowed(width, height).is_ok()) {
+        let view = choose(width, height);
+        let window = view.window(width, height, size_px);
+        let scale = SCALES.into_iter().find(|&scale| window.shrinks_by(size_px) >= SPARE * f64::from(scale));
+        let small = match scale {
+            Some(scale) => decode_smaller(bytes, width, height, scale)?,
+            None => None,
+        };
+        let picture = match small {
+            Some(picture) => picture,
+            None => decode(bytes)?,
+        };
+        let (across, down) =
+            (f64::from(picture.width) / f64::from(width), f64::from(picture.height) / f64::from(height));
+        let window = if across < 1.0 || down < 1.0 { window.scaled(across, down) } else { window };
+        resize_window(&picture, window, size_px, how, out);
+        return Ok(());
+    }
+    let picture = decode(bytes)?;
+    let window = choose(picture.width, picture.height).window(picture.width, picture.height, size_px);
+    resize_window(&picture, window, size_px, how, out);
+    Ok(())
+}
+
+/// What the sides of a JPEG can be divided by while it is decoded.
+const SCALES: [u16; 3] = [8, 4, 2];
+/// Pixels that must be left for each of the square's. Fewer would show: the filter of the resizing is wider.
+const SPARE: f64 = 1.5;
+
+/// Width and height of a JPEG, from its frame header; `None`: not a JPEG, or damaged.
+#[must_use]
+pub fn jpeg_shape(bytes: &[u8]) -> Option<(u32, u32)> {
+    if bytes.get(..2)? != [0xff, 0xd8] {
+        return None;
+    }
+    let mut at = 2;
+    loop {
+        let (&mark, &kind) = (bytes.get(at)?, bytes.get(at + 1)?);
+        match (mark, kind) {
+            (0xff, 0xff) => at += 1,
+            (0xff, 0x01 | 0xd0..=0xd8) => at += 2,
+            // All frame headers; c4, c8 and cc are tables.
+            (0xff, 0xc0..=0xcf) if !matches!(kind, 0xc4 | 0xc8 | 0xcc) => {
+                let side = |offset: usize| {
+                    let pair = bytes.get(at + offset..at + offset + 2)?;
+                    Some(u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+                };
+                let (height, width) = (side(5)?, side(7)?);
+                return (width > 0 && height > 0).then_some((width, height));
+            }
+            (0xff, 0xd9 | 0xda) => return None,
+            (0xff, _) => {
+                let length = bytes.get(at + 2..at + 4)?;
+                at += 2 + usize::from(u16::from_be_bytes([length[0], length[1]])).max(2);
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// A JPEG at a fraction of its size; `None`: of a kind that this decoder does not know.
+fn decode_smaller(bytes: &[u8], width: u32, height: u32, scale: u16) -> Result<Option<Rgb>, DecodeError> {
+    refuse_cut_off_jpeg(bytes)?;
+    let small = catch_unwind(AssertUnwindSafe(|| {
+        let mut decoder = jpeg_decoder::Decoder::new(bytes);
+        decoder.set_max_decoding_buffer_size(16 * MAX_PIXELS as usize);
+        let side = |whole: u32| u16::try_from(whole).unwrap_or(u16::MAX).div_ceil(scale);
+        let (width, height) = decoder.scale(side(width), side(height)).ok()?;
+        let grey = match decoder.info()?.pixel_format {
+            jpeg_decoder::PixelFormat::RGB24 => false,
+            jpeg_decoder::PixelFormat::L8 => true,
+            _ => return None,
+        };
+        let pixels = decoder.decode().ok()?;
+        let pixels = if grey { pixels.into_iter().flat_map(|grey| [grey; 3]).collect() } else { pixels };
+        let (width, height) = (u32::from(width), u32::from(height));
+        (pixels.len() as u64 == u64::from(width) * u64::from(height) * 3).then_some(Rgb { width, height, pixels })
+    }));
+    // A failure is left to the other decoder, whose messages are the ones that are shown.
+    Ok(small.unwrap_or(None))
+}
+
+fn allowed(width: u32, height: u32) -> Result<(), DecodeError> {
+    match u64::from(width) * u64::from(height) {
+        0 => Err(DecodeError::Broken(format!("{width} x {height} pixels"))),
+        pixels if pixels > MAX_PIXELS => Err(DecodeError::TooLarge { width, height }),
+        _ => Ok(()),
+    }
+}
+
 fn decode_unguarded(bytes: &[u8]) -> Result<Rgb, DecodeError> {
     let broken = |error: image::ImageError| DecodeError::Broken(error.to_string());
     let format = image::guess_format(bytes).ok();
@@ -51,12 +155,7 @@ fn decode_unguarded(bytes: &[u8]) -> Result<Rgb, DecodeError> {
     reader.no_limits();
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err(DecodeError::Broken(format!("{width} x {height} pixels")));
-    }
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(DecodeError::TooLarge { width, height });
-    }
+    allowed(width, height)?;
     let mut limits = Limits::no_limits();
     // 16-bit colour with alpha takes 8 bytes a pixel; as much again for the decoder's own buffers.
     limits.max_alloc = Some(16 * MAX_PIXELS);

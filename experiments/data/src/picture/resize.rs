@@ -1,12 +1,25 @@
-//! From a region of a picture to a normalised square, with an antialiased triangle filter.
+//! From a region of a picture to a normalised square, antialiased, as Pillow does it.
+
+use std::cell::RefCell;
+
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use shoestring_planner::recipe::{ImagePreparation, Interpolation, Normalisation};
 
 use super::Rgb;
 use crate::streams::Stream;
 
-/// Mean of red, green, blue in [0, 1], of `ImageNet`, as CLIPA normalises.
-pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of red, green, blue in [0, 1], of `ImageNet`, as CLIPA normalises.
-pub const STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// Mean and standard deviation of red, green, blue in [0, 1].
+#[must_use]
+pub fn mean_std(normalisation: Normalisation) -> ([f32; 3], [f32; 3]) {
+    match normalisation {
+        Normalisation::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        Normalisation::Openai => {
+            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11])
+        }
+        Normalisation::Inception => ([0.5; 3], [0.5; 3]),
+    }
+}
 
 /// A rectangle of a picture, in pixels; inside it and not empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +42,13 @@ impl Region {
     }
 }
 
-/// CLIPA's crop in training: 40 to 100 % of the area, width over height 3/4 to 4/3 (log-uniform); after ten
+/// The crop in training: from the fraction `least` (CLIPA: 0.4) to all of the area, width over height 3/4 to 4/3 (log-uniform); after ten
 /// tries that do not fit, the largest centred region of an allowed ratio. (Torchvision's algorithm.)
-pub fn random_resized_crop(width: u32, height: u32, stream: &mut Stream) -> Region {
+pub fn random_resized_crop(width: u32, height: u32, least: f64, stream: &mut Stream) -> Region {
     let (lowest, highest) = (3.0f64 / 4.0, 4.0f64 / 3.0);
     let area = f64::from(width) * f64::from(height);
     for _ in 0..10 {
-        let target = area * (0.4 + 0.6 * stream.unit());
+        let target = area * (least + (1.0 - least) * stream.unit());
         let ratio = (lowest.ln() + (highest.ln() - lowest.ln()) * stream.unit()).exp();
         let (wide, high) = ((target * ratio).sqrt().round() as u32, (target / ratio).sqrt().round() as u32);
         if (1..=width).contains(&wide) && (1..=height).contains(&high) {
@@ -55,99 +68,157 @@ pub fn random_resized_crop(width: u32, height: u32, stream: &mut Stream) -> Regi
     Region { left: (width - wide) / 2, top: (height - high) / 2, width: wide, height: high }
 }
 
-/// Weights of one axis: output `i` is the weighted mean of inputs from `starts[i]` on.
-struct Axis {
-    starts: Vec<u32>,
-    /// `taps` weights for each output, zero-padded.
-    weights: Vec<f32>,
-    taps: usize,
+/// What of a picture becomes the square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// All of it; the aspect ratio is not kept (CLIPA's "squash").
+    Squash,
+    /// The shorter side becomes the square's, and the middle of the longer one is kept.
+    Centre,
+    /// A region; nothing outside it has any part in the square.
+    Region(Region),
 }
 
-impl Axis {
-    /// Triangle filter from `length` inputs to `size` outputs; widened by the scale when shrinking, which
-    /// is what antialiases.
-    fn new(length: u32, size: u32) -> Self {
-        let scale = f64::from(length) / f64::from(size);
-        let support = scale.max(1.0);
-        let taps = ((2.0 * support).ceil() as usize + 1).min(length as usize);
-        let mut axis = Self { starts: Vec::new(), weights: Vec::new(), taps };
-        for output in 0..size {
-            let centre = (f64::from(output) + 0.5) * scale;
-            let first = (centre - support).floor().max(0.0) as u32;
-            let first = first.min(length - taps as u32);
-            let weight = |input: u32| {
-                let distance = ((f64::from(input) + 0.5 - centre) / support).abs();
-                (1.0 - distance).max(0.0)
-            };
-            let raw = (first..first + taps as u32).map(weight);
-            let sum: f64 = raw.clone().sum();
-            axis.starts.push(first);
-            axis.weights.extend(raw.map(|value| (value / sum) as f32));
+/// Where the square comes from, in pixels of a picture that may be a smaller version of the original.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+    /// Whole pixels outside of which nothing may be read.
+    cut: Option<Region>,
+}
+
+impl View {
+    /// The window of a picture of this size. Rounds as torchvision's `Resize` and `CenterCrop` do.
+    pub(super) fn window(self, width: u32, height: u32, size_px: u32) -> Window {
+        let (wide, high) = (f64::from(width), f64::from(height));
+        match self {
+            Self::Squash => Window { left: 0.0, top: 0.0, width: wide, height: high, cut: None },
+            Self::Centre => {
+                let size = f64::from(size_px);
+                let longer = (size * wide.max(high) / wide.min(high)).floor().max(size);
+                let (across, down) = if width <= height { (size, longer) } else { (longer, size) };
+                // Python's `round`: halves to even.
+                let skipped = |all: f64| ((all - size) / 2.0).round_ties_even();
+                Window {
+                    left: skipped(across) * wide / across,
+                    top: skipped(down) * high / down,
+                    width: size * wide / across,
+                    height: size * high / down,
+                    cut: None,
+                }
+            }
+            Self::Region(region) => Window {
+                left: f64::from(region.left),
+                top: f64::from(region.top),
+                width: f64::from(region.width),
+                height: f64::from(region.height),
+                cut: Some(region),
+            },
         }
-        axis
-    }
-
-    fn of(&self, output: usize) -> &[f32] {
-        &self.weights[output * self.taps..(output + 1) * self.taps]
     }
 }
 
-/// Resizes a region to a square of `size_px` (the aspect ratio is not kept: CLIPA's "squash") and
-/// normalises: `out[c][y][x] = (value / 255 - MEAN[c]) / STD[c]`, `3 * size_px * size_px` numbers.
-///
-/// Works through the region one row at a time, so it needs a row of memory whatever the picture's size.
+impl Window {
+    /// Pixels of the window for each of the square's, along the side where there are fewer.
+    pub(super) fn shrinks_by(&self, size_px: u32) -> f64 {
+        self.width.min(self.height) / f64::from(size_px)
+    }
+
+    /// The same window in a picture that is smaller by these factors. Its edges then lie between pixels, so it
+    /// is not cut out.
+    pub(super) fn scaled(&self, across: f64, down: f64) -> Self {
+        Self {
+            left: self.left * across,
+            top: self.top * down,
+            width: self.width * across,
+            height: self.height * down,
+            cut: None,
+        }
+    }
+}
+
+thread_local! {
+    static RESIZER: RefCell<Resizer> = RefCell::new(Resizer::new());
+}
+
+/// Resizes what a view shows to a square of `size_px` and normalises:
+/// `out[c][y][x] = (value / 255 - mean[c]) / std[c]`, `3 * size_px * size_px` numbers.
 ///
 /// # Panics
-/// When `out` is not `3 * size_px * size_px` long or the region is not inside the picture.
-pub fn resize_normalised(picture: &Rgb, region: Region, size_px: u32, out: &mut [f32]) {
+/// When `out` is not `3 * size_px * size_px` long or a region is not inside the picture.
+pub fn resize_view(picture: &Rgb, view: View, size_px: u32, how: ImagePreparation, out: &mut [f32]) {
+    resize_window(picture, view.window(picture.width, picture.height, size_px), size_px, how, out);
+}
+
+pub(super) fn resize_window(
+    picture: &Rgb,
+    window: Window,
+    size_px: u32,
+    how: ImagePreparation,
+    out: &mut [f32],
+) {
     let size = size_px as usize;
     assert_eq!(out.len(), 3 * size * size, "three planes of size_px x size_px");
-    out.fill(0.0);
-    let (across, down) = (Axis::new(region.width, size_px), Axis::new(region.height, size_px));
-    let mut row = vec![0f32; 3 * size];
-    let (mut first_open, stride) = (0, picture.width as usize * 3);
-    for y in 0..region.height {
-        // Outputs that this row belongs to: starts ascend, so they are a window that only moves down.
-        while first_open < size && down.starts[first_open] as usize + down.taps <= y as usize {
-            first_open += 1;
+    let small = resized(picture, window, size_px, size_px, how.interpolation);
+    let (mean, std) = mean_std(how.normalisation);
+    for (channel, plane) in out.chunks_exact_mut(size * size).enumerate() {
+        let (factor, offset) = (1.0 / (255.0 * std[channel]), mean[channel] / std[channel]);
+        for (value, pixel) in plane.iter_mut().zip(small.as_chunks::<3>().0) {
+            *value = f32::from(pixel[channel]) * factor - offset;
         }
-        let start = (region.top + y) as usize * stride + region.left as usize * 3;
-        let source = &picture.pixels[start..start + region.width as usize * 3];
-        shrink_row(source, &across, &mut row);
-        for output in first_open..size {
-            let Some(tap) = y.checked_sub(down.starts[output]) else { break };
-            let weight = down.of(output).get(tap as usize).copied().unwrap_or(0.0);
-            if weight == 0.0 {
-                continue;
-            }
-            for channel in 0..3 {
-                let target = &mut out[(channel * size + output) * size..][..size];
-                let values = &row[channel * size..][..size];
-                target.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value);
-            }
-        }
-    }
-    for (plane, (mean, std)) in out.chunks_exact_mut(size * size).zip(MEAN.into_iter().zip(STD)) {
-        let (factor, offset) = (1.0 / (255.0 * std), mean / std);
-        plane.iter_mut().for_each(|value| *value = *value * factor - offset);
     }
 }
 
-/// One row, interleaved, to `row`: three planes of `size` values.
-fn shrink_row(source: &[u8], axis: &Axis, row: &mut [f32]) {
-    let size = axis.starts.len();
-    let (red, rest) = row.split_at_mut(size);
-    let (green, blue) = rest.split_at_mut(size);
-    for output in 0..size {
-        let pixels = source[axis.starts[output] as usize * 3..].chunks_exact(3);
-        let mut sums = [0f32; 3];
-        for (weight, pixel) in axis.of(output).iter().zip(pixels) {
-            sums[0] += weight * f32::from(pixel[0]);
-            sums[1] += weight * f32::from(pixel[1]);
-            sums[2] += weight * f32::from(pixel[2]);
+/// Red, green, blue of a window at this size.
+fn resized(picture: &Rgb, window: Window, width: u32, height: u32, how: Interpolation) -> Vec<u8> {
+    // Pillow's bicubic is Catmull and Rom's (a = -0.5).
+    let filter = match how {
+        Interpolation::Bicubic => FilterType::CatmullRom,
+        Interpolation::Bilinear => FilterType::Bilinear,
+    };
+    let wrong = |error: &dyn std::fmt::Display| -> ! { panic!("a window inside its picture: {error}") };
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+    let source = ImageRef::new(picture.width, picture.height, &picture.pixels, PixelType::U8x3)
+        .unwrap_or_else(|error| wrong(&error));
+    let mut small = Image::new(width, height, PixelType::U8x3);
+    RESIZER.with_borrow_mut(|resizer| match window.cut {
+        Some(cut) => {
+            let part = CroppedImage::new(&source, cut.left, cut.top, cut.width, cut.height)
+                .unwrap_or_else(|error| wrong(&error));
+            resizer.resize(&part, &mut small, &options).unwrap_or_else(|error| wrong(&error));
         }
-        (red[output], green[output], blue[output]) = (sums[0], sums[1], sums[2]);
-    }
+        None => {
+            let options = options.crop(
+                window.left.max(0.0),
+                window.top.max(0.0),
+                window.width.min(f64::from(picture.width) - window.left.max(0.0)),
+                window.height.min(f64::from(picture.height) - window.top.max(0.0)),
+            );
+            resizer.resize(&source, &mut small, &options).unwrap_or_else(|error| wrong(&error));
+        }
+    });
+    small.into_vec()
+}
+
+/// A picture at another size, the whole of it.
+///
+/// # Panics
+/// When a side is 0.
+#[must_use]
+pub fn resize_whole(picture: &Rgb, width: u32, height: u32, how: Interpolation) -> Rgb {
+    let window = View::Squash.window(picture.width, picture.height, width);
+    Rgb { width, height, pixels: resized(picture, window, width, height, how) }
+}
+
+/// As [`resize_view`] of a region, bicubic, normalised as `ImageNet`.
+///
+/// # Panics
+/// As [`resize_view`].
+pub fn resize_normalised(picture: &Rgb, region: Region, size_px: u32, out: &mut [f32]) {
+    resize_view(picture, View::Region(region), size_px, ImagePreparation::default(), out);
 }
 
 #[cfg(test)]
@@ -160,36 +231,50 @@ mod tests {
         Rgb { width, height, pixels }
     }
 
-    fn resized(picture: &Rgb, region: Region, size: u32) -> Vec<f32> {
+    fn squared(picture: &Rgb, region: Region, size: u32) -> Vec<f32> {
         let mut out = vec![f32::NAN; (3 * size * size) as usize];
         resize_normalised(picture, region, size, &mut out);
         out
     }
 
     fn byte(value: f32, channel: usize) -> f32 {
-        (value * STD[channel] + MEAN[channel]) * 255.0
+        let (mean, std) = mean_std(Normalisation::Imagenet);
+        (value * std[channel] + mean[channel]) * 255.0
     }
 
     #[test]
-    fn agrees_with_the_triangle_filter_of_the_image_crate() {
-        for (width, height, size) in
-            [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)]
-        {
+    fn agrees_with_the_bicubic_filter_of_the_image_crate() {
+        for (width, height, size) in [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)] {
             let picture = noise(width, height);
-            let ours = resized(&picture, Region::whole(&picture), size);
+            let ours = squared(&picture, Region::whole(&picture), size);
             let buffer =
                 image::RgbImage::from_raw(width, height, picture.pixels.clone()).expect("sizes agree");
-            let theirs = image::imageops::resize(&buffer, size, size, image::imageops::FilterType::Triangle);
+            let theirs = image::imageops::resize(&buffer, size, size, image::imageops::FilterType::CatmullRom);
             for (x, y, pixel) in theirs.enumerate_pixels() {
                 for channel in 0..3 {
                     let value = byte(ours[(channel as u32 * size * size + y * size + x) as usize], channel);
                     let other = f32::from(pixel.0[channel]);
+                    // Both round to whole levels between their two passes.
                     assert!(
-                        (value - other).abs() <= 1.01,
+                        (value - other).abs() <= 3.01,
                         "{width}x{height}->{size} at {x},{y}: {value} {other}"
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_middle_is_kept_of_the_longer_side() {
+        let picture = noise(90, 40);
+        let mut centre = vec![f32::NAN; 3 * 20 * 20];
+        resize_view(&picture, View::Centre, 20, ImagePreparation::default(), &mut centre);
+        // torchvision: 45 x 20, of which columns 12 to 32 are kept.
+        let whole = resize_whole(&picture, 45, 20, Interpolation::Bicubic);
+        for (index, &value) in centre.iter().enumerate() {
+            let (channel, y, x) = (index / 400, index % 400 / 20, index % 20);
+            let expected = f32::from(whole.pixels[(y * 45 + x + 12) * 3 + channel]);
+            assert!((byte(value, channel) - expected).abs() < 1.01, "{x},{y}: {value} {expected}");
         }
     }
 
@@ -199,13 +284,13 @@ mod tests {
         let region = Region { left: 7, top: 4, width: 21, height: 13 };
         let rows = (4..17).flat_map(|y| picture.pixels[(y * 40 + 7) * 3..(y * 40 + 28) * 3].to_vec());
         let cut = Rgb { width: 21, height: 13, pixels: rows.collect() };
-        assert_eq!(resized(&picture, region, 9), resized(&cut, Region::whole(&cut), 9));
+        assert_eq!(squared(&picture, region, 9), squared(&cut, Region::whole(&cut), 9));
     }
 
     #[test]
     fn the_same_size_only_normalises() {
         let picture = noise(8, 8);
-        let out = resized(&picture, Region::whole(&picture), 8);
+        let out = squared(&picture, Region::whole(&picture), 8);
         for (index, &value) in picture.pixels.iter().enumerate() {
             let (place, channel) = (index / 3, index % 3);
             assert!((byte(out[channel * 64 + place], channel) - f32::from(value)).abs() < 1e-3);
@@ -216,7 +301,7 @@ mod tests {
     fn crops_stay_inside_and_keep_area_and_ratio() {
         let mut areas = Vec::new();
         for index in 0..2_000 {
-            let region = random_resized_crop(400, 300, &mut Stream::new(5, "crop", index));
+            let region = random_resized_crop(400, 300, 0.4, &mut Stream::new(5, "crop", index));
             assert!(region.left + region.width <= 400 && region.top + region.height <= 300);
             let ratio = f64::from(region.width) / f64::from(region.height);
             assert!((0.74..1.35).contains(&ratio), "{region:?}");
@@ -228,7 +313,7 @@ mod tests {
         assert!((0.59..0.62).contains(&mean), "{mean}");
         for (width, height) in [(1, 1), (1, 1000), (1000, 1), (2, 3), (u32::MAX / 70, 70)] {
             for index in 0..50 {
-                let region = random_resized_crop(width, height, &mut Stream::new(5, "crop", index));
+                let region = random_resized_crop(width, height, 0.4, &mut Stream::new(5, "crop", index));
                 assert!(region.width >= 1 && region.left + region.width <= width, "{region:?}");
                 assert!(region.height >= 1 && region.top + region.height <= height, "{region:?}");
             }

@@ -1,7 +1,13 @@
-//! Captions: CLIP's byte-pair tokens, and how a sequence is shortened.
+//! Captions: cleaned and tokenized as the reference does it, and how a sequence is shortened.
 
+mod embedded;
+mod entities;
+mod mend;
 mod reduce;
+mod syntax;
 mod tokenizer;
+mod wordpiece;
 
-pub use self::reduce::{check_reduction, reduce};
-pub use self::tokenizer::{END, LONGEST_TEXT, START, Tokenizer, VOCABULARY};
+pub use self::reduce::reduce;
+pub use self::syntax::{Rank, rank};
+pub use self::tokenizer::{END, LONGEST_TEXT, Markers, START, Tokenizer, VOCABULARY};

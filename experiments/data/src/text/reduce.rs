@@ -2,34 +2,23 @@
 
 use shoestring_planner::recipe::TextReduction;
 
-use super::{END, START};
+use super::tokenizer::{Markers, Tokenizer};
 use crate::error::DataError;
 use crate::streams::Stream;
 
-/// Refuses the reductions that this version does not have.
-pub fn check_reduction(reduction: TextReduction) -> Result<(), DataError> {
-    match reduction {
-        TextReduction::Truncate | TextReduction::Random | TextReduction::Block => Ok(()),
-        TextReduction::Syntax => Err(DataError::Value {
-            field: "stage.text_reduction",
-            value: "syntax".to_owned(),
-            problem: "this version cannot tell nouns from other words".to_owned(),
-            hint: "use \"block\" or \"truncate\"".to_owned(),
-        }),
-    }
-}
-
-/// Writes `out.len()` ids: [`START`], what is kept of `ids` (which has no markers), [`END`], zeros. As
-/// `open_clip`'s tokenizer: the end marker is never cut off, and a text that fits is kept whole.
+/// Writes `out.len()` ids: the start marker, what is kept of a caption's ids, the end marker, zeros. As
+/// `open_clip`'s tokenizer: the end marker is never cut off, and a text that fits is kept whole. Syntax keeps
+/// nouns first, then adjectives, verbs and the rest, each from the left, in the order of the text (CLIPA, arXiv
+/// 2305.07017, section 3.2); it is English.
 ///
 /// `out` has room for both markers (2 or more).
 pub fn reduce(
-    ids: &[u32],
+    tokenizer: &Tokenizer,
+    caption: &str,
     reduction: TextReduction,
     stream: &mut Stream,
     out: &mut [u32],
 ) -> Result<(), DataError> {
-    check_reduction(reduction)?;
     let Some(room) = out.len().checked_sub(2) else {
         return Err(DataError::Value {
             field: "stage.text_tokens",
@@ -38,34 +27,53 @@ pub fn reduce(
             hint: "use 2 or more".to_owned(),
         });
     };
-    out.fill(0);
-    out[0] = START;
-    let kept = ids.len().min(room);
-    let inner = &mut out[1..=kept];
-    match reduction {
-        TextReduction::Random if ids.len() > room => {
-            let chosen = stream.subset(ids.len() as u32, kept as u32);
-            inner.iter_mut().zip(chosen).for_each(|(slot, index)| *slot = ids[index as usize]);
-        }
-        TextReduction::Block if ids.len() > room => {
-            let first = stream.below((ids.len() - kept + 1) as u32) as usize;
-            inner.copy_from_slice(&ids[first..first + kept]);
-        }
-        _ => inner.copy_from_slice(&ids[..kept]),
+    if reduction == TextReduction::Syntax {
+        let (ids, ranks) = tokenizer.encode_ranked(caption);
+        let mut kept: Vec<usize> = (0..ids.len()).collect();
+        // Stable: of equal rank the first in the text.
+        kept.sort_by_key(|&index| ranks[index]);
+        kept.truncate(room);
+        kept.sort_unstable();
+        write(&kept.iter().map(|&index| ids[index]).collect::<Vec<_>>(), tokenizer.markers(), out);
+        return Ok(());
     }
-    out[kept + 1] = END;
+    let ids = tokenizer.encode(caption);
+    shorten(&ids, reduction, tokenizer.markers(), stream, out);
     Ok(())
+}
+
+fn shorten(ids: &[u32], reduction: TextReduction, markers: Markers, stream: &mut Stream, out: &mut [u32]) {
+    let kept = ids.len().min(out.len() - 2);
+    match reduction {
+        TextReduction::Random if ids.len() > kept => {
+            let chosen = stream.subset(ids.len() as u32, kept as u32);
+            write(&chosen.iter().map(|&index| ids[index as usize]).collect::<Vec<_>>(), markers, out);
+        }
+        TextReduction::Block if ids.len() > kept => {
+            let first = stream.below((ids.len() - kept + 1) as u32) as usize;
+            write(&ids[first..first + kept], markers, out);
+        }
+        _ => write(&ids[..kept], markers, out),
+    }
+}
+
+fn write(kept: &[u32], markers: Markers, out: &mut [u32]) {
+    out.fill(0);
+    out[0] = markers.start;
+    out[1..=kept.len()].copy_from_slice(kept);
+    out[kept.len() + 1] = markers.end;
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::text::Tokenizer;
+    use crate::text::{END, START};
 
     fn reduced(ids: &[u32], reduction: TextReduction, length: usize, index: u64) -> Vec<u32> {
         let mut out = vec![u32::MAX; length];
-        reduce(ids, reduction, &mut Stream::new(2, "text", index), &mut out).unwrap();
+        let markers = Tokenizer::shared().markers();
+        shorten(ids, reduction, markers, &mut Stream::new(2, "text", index), &mut out);
         out
     }
 
@@ -111,14 +119,27 @@ mod tests {
     }
 
     #[test]
-    fn syntax_and_too_short_a_length_are_refused() {
+    fn syntax_keeps_nouns_then_adjectives_in_the_order_of_the_text() {
+        let kept = |caption: &str, length| {
+            let mut out = vec![u32::MAX; length];
+            let mut stream = Stream::new(0, "text", 0);
+            reduce(Tokenizer::shared(), caption, TextReduction::Syntax, &mut stream, &mut out).unwrap();
+            out
+        };
+        let expected = |text: &str| [vec![START], Tokenizer::shared().encode(text), vec![END]].concat();
+        let caption = "a small brown dog is sleeping on the wooden table";
+        assert_eq!(kept(caption, 4), expected("dog table"));
+        assert_eq!(kept(caption, 6), expected("small brown dog table"));
+        assert_eq!(kept(caption, 7), expected("small brown dog wooden table"));
+        assert_eq!(kept(caption, 12), expected(caption));
+    }
+
+    #[test]
+    fn too_short_a_length_is_refused() {
         let mut out = [0; 8];
+        let mut stream = Stream::new(0, "text", 0);
         let error =
-            reduce(&[5], TextReduction::Syntax, &mut Stream::new(0, "text", 0), &mut out).unwrap_err();
-        assert!(error.to_string().contains("this version cannot"), "{error}");
-        assert!(error.hint().unwrap().contains("block"));
-        let error =
-            reduce(&[5], TextReduction::Truncate, &mut Stream::new(0, "text", 0), &mut out[..1]).unwrap_err();
+            reduce(Tokenizer::shared(), "cat", TextReduction::Truncate, &mut stream, &mut out[..1]).unwrap_err();
         assert!(error.to_string().contains("stage.text_tokens = 1"), "{error}");
     }
 }

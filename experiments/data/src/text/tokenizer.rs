@@ -1,109 +1,152 @@
-//! CLIP's byte-pair encoding, with the vocabulary built in.
+//! The tokenizers of CLIP and of CLIPA-v2, with their vocabularies built in.
 
 use std::sync::OnceLock;
 
+use regex::Regex;
+use shoestring_planner::architecture::TextTokenizer;
+
+use super::mend::clean;
+use super::syntax::{self, Rank};
+use super::wordpiece::WordPiece;
 use crate::error::DataError;
 
-/// Start-of-text marker.
+/// CLIP's start-of-text marker.
 pub const START: u32 = 49_406;
-/// End-of-text marker, the largest id: its position is the sentence feature of `argmax` pooling.
+/// CLIP's end-of-text marker, the largest id: its position is the sentence feature of `argmax` pooling.
 pub const END: u32 = 49_407;
-/// Ids are below this.
+/// CLIP's ids are below this.
 pub const VOCABULARY: u32 = 49_408;
+/// BERT's ids are below this.
+const BERT_VOCABULARY: u32 = 30_522;
+/// BERT's start marker, `[CLS]`.
+const BERT_START: u32 = 101;
 /// Bytes of a caption that are looked at: far more than any context holds, and a bound for text that is no
 /// caption at all.
 pub const LONGEST_TEXT: usize = 8_192;
 
-/// CLIP's tokenizer: HTML entities resolved, white space collapsed, lower case, byte-pair encoding.
-/// As `open_clip`, but for its repair of wrongly decoded text (ftfy), and a marker written out in a caption
-/// (`<end_of_text>`) is dropped instead of obeyed.
+/// What stands before and after the ids of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Markers {
+    /// Before the first.
+    pub start: u32,
+    /// After the last. CLIPA-v2 replaces BERT's `[SEP]` by padding, so there it is 0.
+    pub end: u32,
+}
+
+/// One of the tokenizers. Ids equal those of `open_clip`'s tokenizer of the same name, its cleaning of captions
+/// included, but for a `'ſ` in a caption, which it takes for an `'s`.
 pub struct Tokenizer {
-    inner: instant_clip_tokenizer::Tokenizer,
+    inner: Inner,
+}
+
+enum Inner {
+    Clip { pairs: instant_clip_tokenizer::Tokenizer, words: Regex },
+    Bert { pieces: WordPiece, words: Regex },
 }
 
 impl Tokenizer {
-    /// The one tokenizer of this process: its vocabulary is read on first use.
+    /// CLIP's tokenizer. There is one of each in a process; its vocabulary is read on first use.
     pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Tokenizer> = OnceLock::new();
-        SHARED.get_or_init(|| Self { inner: instant_clip_tokenizer::Tokenizer::new() })
+        Self::named(TextTokenizer::Clip)
     }
 
-    /// Ids of a text, without markers.
+    /// The tokenizer of this name.
+    pub fn named(name: TextTokenizer) -> &'static Self {
+        static CLIP: OnceLock<Tokenizer> = OnceLock::new();
+        static BERT: OnceLock<Tokenizer> = OnceLock::new();
+        let pattern = |pattern| {
+            Regex::new(pattern).unwrap_or_else(|error| unreachable!("a pattern of the program: {error}"))
+        };
+        match name {
+            TextTokenizer::Clip => CLIP.get_or_init(|| Self {
+                inner: Inner::Clip {
+                    pairs: instant_clip_tokenizer::Tokenizer::new(),
+                    words: pattern(
+                        r"(?i)<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
+                    ),
+                },
+            }),
+            TextTokenizer::Bert => BERT.get_or_init(|| Self {
+                inner: Inner::Bert {
+                    pieces: WordPiece::new(),
+                    words: pattern(r"\[(?:PAD|UNK|CLS|SEP|MASK)\]|[^\s\p{P}\p{S}]+|\S"),
+                },
+            }),
+        }
+    }
+
+    /// Ids of a text, without markers. Markers that are written out in the text are obeyed, as the references
+    /// do.
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let text = &text[..text.floor_char_boundary(LONGEST_TEXT)];
-        let text = unescape(&unescape(text));
-        let mut tokens = Vec::new();
-        self.inner.encode(&text, &mut tokens);
-        tokens.into_iter().map(|token| u32::from(token.to_u16())).filter(|&id| id < START).collect()
+        let mut ids = Vec::new();
+        self.encode_cleaned(&clean(bounded(text)), &mut ids);
+        ids
+    }
+
+    /// Ids of a text as [`Tokenizer::encode`] gives them, each with what its word is to the sentence.
+    #[must_use]
+    pub fn encode_ranked(&self, text: &str) -> (Vec<u32>, Vec<Rank>) {
+        let text = clean(bounded(text));
+        let (Inner::Clip { words, .. } | Inner::Bert { words, .. }) = &self.inner;
+        let words: Vec<&str> = words.find_iter(&text).map(|found| found.as_str()).collect();
+        let (mut ids, mut ranks) = (Vec::new(), Vec::new());
+        for (word, rank) in words.iter().zip(syntax::rank(&words)) {
+            self.encode_cleaned(word, &mut ids);
+            ranks.resize(ids.len(), rank);
+        }
+        (ids, ranks)
+    }
+
+    fn encode_cleaned(&self, text: &str, out: &mut Vec<u32>) {
+        match &self.inner {
+            Inner::Clip { pairs, .. } => {
+                let mut tokens = Vec::new();
+                pairs.encode(text, &mut tokens);
+                out.extend(tokens.into_iter().map(|token| u32::from(token.to_u16())));
+            }
+            Inner::Bert { pieces, .. } => pieces.encode(text, out),
+        }
+    }
+
+    /// What stands around the ids of a text.
+    #[must_use]
+    pub fn markers(&self) -> Markers {
+        match self.inner {
+            Inner::Clip { .. } => Markers { start: START, end: END },
+            Inner::Bert { .. } => Markers { start: BERT_START, end: 0 },
+        }
+    }
+
+    /// Ids are below this.
+    #[must_use]
+    pub fn vocabulary(&self) -> u32 {
+        match self.inner {
+            Inner::Clip { .. } => VOCABULARY,
+            Inner::Bert { .. } => BERT_VOCABULARY,
+        }
     }
 
     /// Refuses an embedding table with fewer rows than there are ids.
-    pub(crate) fn check_vocabulary(rows: u32) -> Result<(), DataError> {
-        if rows < VOCABULARY {
+    pub(crate) fn check_vocabulary(&self, rows: u32) -> Result<(), DataError> {
+        let (ids, name) = match self.inner {
+            Inner::Clip { .. } => (VOCABULARY, "CLIP's byte pairs"),
+            Inner::Bert { .. } => (BERT_VOCABULARY, "BERT's word pieces"),
+        };
+        if rows < ids {
             return Err(DataError::Value {
                 field: "architecture.text_cfg.vocab_size",
                 value: rows.to_string(),
-                problem: format!("the tokenizer (CLIP's byte pairs) has {VOCABULARY} ids"),
-                hint: format!("set vocab_size = {VOCABULARY}"),
+                problem: format!("the tokenizer ({name}) has {ids} ids"),
+                hint: format!("set vocab_size = {ids}, or choose the tokenizer with hf_tokenizer_name"),
             });
         }
         Ok(())
     }
 }
 
-/// Resolves the HTML entities that captions from the web carry; unknown ones stay as they are.
-fn unescape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('&') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        // The longest entity here, `&#x10ffff;`, is 10 bytes.
-        let entity = rest.bytes().take(10).position(|byte| byte == b';').map(|end| &rest[1..end]);
-        match entity.and_then(resolve) {
-            Some(character) => {
-                out.push(character);
-                rest = &rest[entity.map_or(0, str::len) + 2..];
-            }
-            None => {
-                out.push('&');
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-fn resolve(entity: &str) -> Option<char> {
-    if let Some(number) = entity.strip_prefix('#') {
-        let code = match number.strip_prefix(['x', 'X']) {
-            Some(hex) => u32::from_str_radix(hex, 16).ok()?,
-            None => number.parse().ok()?,
-        };
-        return char::from_u32(code);
-    }
-    Some(match entity {
-        "amp" => '&',
-        "lt" => '<',
-        "gt" => '>',
-        "quot" => '"',
-        "apos" => '\'',
-        "nbsp" => ' ',
-        "copy" => '©',
-        "reg" => '®',
-        "trade" => '™',
-        "hellip" => '…',
-        "ndash" => '–',
-        "mdash" => '—',
-        "lsquo" => '‘',
-        "rsquo" => '’',
-        "ldquo" => '“',
-        "rdquo" => '”',
-        "eacute" => 'é',
-        _ => return None,
-    })
+fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }
 
 #[cfg(test)]
@@ -125,13 +168,24 @@ mod tests {
     }
 
     #[test]
-    fn entities_are_resolved_and_markers_dropped() {
+    fn captions_are_cleaned_and_markers_obeyed() {
         assert_eq!(ids("salt &amp; pepper"), ids("salt & pepper"));
-        assert_eq!(ids("salt &amp;amp; pepper"), ids("salt & pepper"));
-        assert_eq!(ids("&#233;t&#xe9;"), ids("été"));
-        assert_eq!(ids("a & b &unknown; c&"), ids("a & b &unknown ; c&").as_slice());
-        assert_eq!(unescape("&ü; &#99999999; &"), "&ü; &#99999999; &");
-        assert_eq!(ids("a <end_of_text> cat <start_of_text>"), ids("a cat"));
+        assert_eq!(ids("a caf\u{c3}\u{a9}"), ids("a café"));
+        assert_eq!(ids("a <end_of_text> cat"), [320, END, 2368]);
+    }
+
+    #[test]
+    fn words_one_by_one_give_the_ids_of_the_whole() {
+        for text in
+            ["a photo of the dog's 2 balls, running!", "It's 10 o'clock & 50% off (été) 猫 [MASK] x2", "\u{1f600}!?"]
+        {
+            for name in [TextTokenizer::Clip, TextTokenizer::Bert] {
+                let tokenizer = Tokenizer::named(name);
+                let (ids, ranks) = tokenizer.encode_ranked(text);
+                assert_eq!(ids, tokenizer.encode(text), "{text}");
+                assert_eq!(ids.len(), ranks.len());
+            }
+        }
     }
 
     #[test]

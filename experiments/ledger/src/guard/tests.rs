@@ -73,6 +73,85 @@ fn an_overrun_is_charged_up_to_the_cap_and_named() {
     assert!(guard.reserve("a", 1, Purpose::Train, usd(1), usd(0)).is_err());
 }
 
+fn opened(cap_micros: i64) -> (tempfile::TempDir, Arc<FakeClock>, BudgetGuard) {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let clock = Arc::new(FakeClock::new());
+    let path = folder.path().join("ledger.jsonl");
+    let (guard, _) =
+        BudgetGuard::open(&path, clock.clone(), terms(cap_micros), Duration::ZERO).expect("opens");
+    (folder, clock, guard)
+}
+
+#[test]
+fn an_extended_quantum_is_settled_part_by_part() {
+    let (_folder, clock, mut guard) = opened(100);
+    let mut quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(0)).expect("fits");
+    guard.extend(&mut quantum, 0, usd(10), usd(0)).expect("fits");
+    guard.extend(&mut quantum, 0, usd(30), usd(0)).expect("fits");
+    assert!(guard.extend(&mut quantum, 0, usd(30), usd(11)).is_err(), "what is held stays free");
+    assert_eq!((quantum.reserve(), guard.account().left()), (usd(60), usd(40)));
+    assert!((guard.lease_seconds(Some(&quantum)) - 60.0).abs() < 1e-9);
+    clock.advance(Duration::from_secs(25));
+    assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(25));
+    let settled: Vec<(Kind, i64, f64)> = guard.rows()[4..]
+        .iter()
+        .map(|row| (row.kind, row.amount.unwrap_or_default().micros(), row.seconds.unwrap_or_default()))
+        .collect();
+    assert_eq!(settled, [(Kind::Settle, 20, 20.0), (Kind::Settle, 5, 5.0), (Kind::Release, 0, 0.0)]);
+    assert_eq!(guard.account().spent(), usd(25));
+}
+
+#[test]
+fn what_is_paid_ahead_is_paid_once_and_covers_the_time_between_quanta() {
+    let (_folder, clock, mut guard) = opened(100);
+    guard.pay_ahead(Duration::from_secs(2));
+    assert_eq!(guard.cost_of_next(5.0), usd(7));
+    let quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(0)).expect("fits");
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(12));
+    clock.advance(Duration::from_secs(1));
+    assert!((guard.lease_seconds(None) - 1.0).abs() < 1e-9);
+    let quantum = guard.reserve("a", 1, Purpose::Train, usd(20), usd(0)).expect("fits");
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(guard.settle(quantum, 2).expect("settles").charged, usd(5));
+    // At the cap the time to come is paid for as far as there is money.
+    let quantum = guard.reserve("a", 2, Purpose::Train, usd(83), usd(0)).expect("fits");
+    clock.advance(Duration::from_secs(84));
+    let settlement = guard.settle(quantum, 3).expect("settles");
+    assert_eq!(settlement, Settlement { charged: usd(83), uncharged: usd(0) });
+    assert!((guard.lease_seconds(None) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn hours_begun_are_paid_whole() {
+    let (_folder, clock, mut guard) = opened(10_000);
+    guard.set_billing(Billing { increment_seconds: 3600.0, minimum_seconds: 0.0 });
+    // 3,600 micro-dollars an hour: the cap pays for two whole hours, 2,800 are of no use.
+    assert!((guard.seconds_of_work_for(usd(10_000)) - 7200.0).abs() < 1e-6);
+    assert_eq!(guard.cost_of_next(1.0), usd(3600));
+    let quantum = guard.reserve("a", 0, Purpose::Train, usd(3600), usd(0)).expect("fits");
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(3600));
+    assert_eq!(guard.cost_of_next(3000.0), usd(0), "the hour is paid for");
+    assert!((guard.lease_seconds(None) - 3540.0).abs() < 1e-6);
+    assert_eq!(guard.cost_of_next(3541.0), usd(3600));
+    assert!((guard.seconds_of_work_for(usd(6400)) - 7140.0).abs() < 1e-6);
+}
+
+#[test]
+fn reserves_are_at_the_worst_price_and_settlements_at_the_present_one() {
+    let (_folder, clock, mut guard) = opened(1000);
+    guard.reckon_with(Usd::from_micros(36_000));
+    assert_eq!((guard.cost_of_next(10.0), guard.cost_of_seconds(10.0)), (usd(100), usd(10)));
+    let quantum = guard.reserve("a", 0, Purpose::Train, usd(100), usd(0)).expect("fits");
+    clock.advance(Duration::from_secs(5));
+    guard.change_price(0, Usd::from_micros(18_000), "the spot market", None).expect("is written");
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(50), "all of it at the new price");
+    let last = guard.rows().last().expect("has rows");
+    assert_eq!(last.usd_per_hour, Some(Usd::from_micros(18_000)));
+}
+
 #[test]
 fn another_cap_is_refused() {
     let folder = tempfile::tempdir().expect("temporary folder");
