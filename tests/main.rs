@@ -10,6 +10,7 @@ mod faults;
 mod guard;
 mod help;
 mod kills;
+mod ledger;
 mod own_runs;
 mod plan;
 mod prices;

@@ -20,6 +20,7 @@ pub use self::inputs::{
     Inputs, Picture, PublishedPoint, SourceNote,
 };
 pub use self::report::{Note, Report, ReportFile, ReportFiles};
+pub use self::tables::{LedgerColumns, LedgerRows, ledger_csv, ledger_parquet};
 
 #[cfg(test)]
 mod fixture;
