@@ -2,8 +2,8 @@
 //!
 //!     cargo run --example encode -- MODEL inputs.safetensors features.safetensors
 //!
-//! `inputs` has `pixels` (count, 3, side, side), f32, prepared as the model wants them, and `token_ids` (count,
-//! length), i64. `features` gets `images` and `texts`, (count, width) each, of length 1.
+//! `inputs` has `pixels` (count, 3, side, side), f32, prepared as the model wants them, and `token_ids`
+//! (count, length), i64. `features` gets `images` and `texts`, (count, width) each, of length 1.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::error::Error;

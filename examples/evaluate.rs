@@ -1,4 +1,5 @@
-//! Zero-shot accuracy of a model, batch by batch: `cargo run --release --example evaluate -- MODEL DATASET_FOLDER`.
+//! Zero-shot accuracy of a model, batch by batch:
+//! `cargo run --release --example evaluate -- MODEL DATASET_FOLDER`.
 //!
 //! MODEL is a run directory, or a folder of open_clip's or Hugging Face's; DATASET_FOLDER has a dataset.toml.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]

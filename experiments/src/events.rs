@@ -1,7 +1,8 @@
 //! TensorBoard's event files, written beside the metrics: scalars under `open_clip`'s names, over steps.
 //!
-//! A file is a sequence of records: length (8 bytes, little-endian), its masked CRC-32C, that many bytes, and their
-//! masked CRC-32C. The bytes are an `Event` in protocol buffers, of which four fields are needed here (tensorflow's
+//! A file is a sequence of records: length (8 bytes, little-endian), its masked CRC-32C, that many bytes, and
+//! their masked CRC-32C. The bytes are an `Event` in protocol buffers, of which four fields are needed here
+//! (tensorflow's
 //! `event.proto` and `summary.proto`; `record_writer.cc`).
 
 use std::fs::{self, File};
@@ -22,8 +23,8 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// A new file in `folder`, named so that it sorts after those of the processes before. Returns also what went
-    /// wrong, if something did.
+    /// A new file in `folder`, named so that it sorts after those of the processes before. Returns also what
+    /// went wrong, if something did.
     pub(crate) fn open(folder: &Path, now: DateTime<Utc>) -> (Self, Option<String>) {
         let name = format!("events.out.tfevents.{}.{}", now.timestamp_millis(), std::process::id());
         let path = folder.join(name);
@@ -38,7 +39,9 @@ impl Events {
         };
         match begin() {
             Ok(file) => (Self { file: Some((path, file)) }, None),
-            Err(error) => (Self::default(), Some(format!("no TensorBoard events: {}: {error}", path.display()))),
+            Err(error) => {
+                (Self::default(), Some(format!("no TensorBoard events: {}: {error}", path.display())))
+            }
         }
     }
 

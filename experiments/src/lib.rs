@@ -6,8 +6,13 @@ pub mod calibrate;
 pub mod evaluate;
 mod events;
 pub use shoestring_engine::measure as bench;
+#[cfg(target_os = "linux")]
+pub mod guard;
+pub mod lease;
 pub mod models;
+mod money;
 pub mod records;
 pub mod run;
 pub mod signals;
 pub mod status;
+pub mod till;

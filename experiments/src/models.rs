@@ -1,5 +1,5 @@
-//! Trained models by path: a run's checkpoint, or a folder of `open_clip`'s or Hugging Face's; and what a model card
-//! says of them.
+//! Trained models by path: a run's checkpoint, or a folder of `open_clip`'s or Hugging Face's; and what a
+//! model card says of them.
 
 use std::path::{Path, PathBuf};
 
@@ -64,8 +64,8 @@ impl FromRun {
     }
 }
 
-/// Opens a run directory (its newest whole checkpoint, or that of `step`), one checkpoint of it, or a folder of
-/// `open_clip`'s or Hugging Face's.
+/// Opens a run directory (its newest whole checkpoint, or that of `step`), one checkpoint of it, or a folder
+/// of `open_clip`'s or Hugging Face's.
 pub fn open_model(path: &Path, step: Option<u64>) -> Result<Opened, RunError> {
     if path.join("recipe.toml").exists() {
         return of_run(path, step);
@@ -249,7 +249,8 @@ impl Starting {
         self.model.architecture.vision_cfg.image_size
     }
 
-    /// The bytes that the engine loads: these weights, and `initial` where the recipe's text is longer than theirs.
+    /// The bytes that the engine loads: these weights, and `initial` where the recipe's text is longer than
+    /// theirs.
     pub(crate) fn model_bytes(&self, initial: &[u8]) -> Result<Vec<u8>, RunError> {
         const POSITIONS: &str = "positional_embedding";
         let mut weights = read_safetensors(&self.folder, initial)?;
@@ -287,7 +288,7 @@ fn differences(there: &Architecture, here: &Architecture) -> Vec<String> {
         let names = there.keys().chain(here.keys().filter(|name| !there.contains_key(*name)));
         for name in names {
             let (a, b) = (there.get(name).unwrap_or(&absent), here.get(name).unwrap_or(&absent));
-            if a != b && !a.is_object() {
+            if a != b && !(tower.is_empty() && a.is_object()) {
                 let path = format!(
                     "{}{}{name}",
                     tower.trim_start_matches('/'),

@@ -82,6 +82,7 @@ pub fn parameters(architecture: &Architecture) -> ParameterCounts {
     let width = u64::from(vision.width);
     let patch = u64::from(vision.patch_size);
     let positions = (u64::from(vision.tokens_at(vision.image_size).0) + 1) * width;
+    let fixed = if vision.pos_embed_type == ImagePositions::SinCos2d { positions } else { 0 };
     let norm_before = if vision.no_ln_pre { 0 } else { 2 * width };
     // Attention pooling ends at the embedding's width, where the last norm and the projection then are.
     let (pooler, pooled) = match vision.pool_type {
@@ -104,7 +105,6 @@ pub fn parameters(architecture: &Architecture) -> ParameterCounts {
         + u64::from(text.layers) * block_parameters(width, u64::from(text.mlp_width()))
         + 2 * width
         + width * embed;
-    let fixed = if vision.pos_embed_type == ImagePositions::SinCos2d { positions } else { 0 };
     ParameterCounts { image, text, total: image + text + 1, fixed }
 }
 

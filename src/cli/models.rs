@@ -112,7 +112,8 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "NAME", default_value = "test")]
     pub(crate) split: String,
     /// Images, or texts, embedded at a time.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) batch: u32,
     /// What is multiplied: f32, or bf16 as in training on processors that have it.
     #[arg(long, value_enum, default_value = "f32")]

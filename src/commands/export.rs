@@ -33,7 +33,10 @@ pub(crate) fn export(args: &ExportArgs, printer: Printer) -> Result<Exit, Failur
             "schema": "shoestring.export", "version": 1,
             "folder": args.out, "library": library, "usage": usage,
             "architecture": opened.model.architecture,
-            "step": match &opened.origin { Origin::Run(run) => Some(run.step), Origin::Folder { .. } => None },
+            "step": match &opened.origin {
+                Origin::Run(run) => Some(run.step),
+                Origin::Folder { .. } => None,
+            },
         }))?,
     }
     Ok(Exit::Success)
@@ -50,14 +53,16 @@ fn usage(target: Target, folder: &Path) -> (&'static str, String) {
         Target::OpenClip => (
             "open_clip",
             format!(
-                "import open_clip\nmodel, _, preprocess = open_clip.create_model_and_transforms(\"local-dir:{folder}\")\n\
+                "import open_clip\n\
+                 model, _, preprocess = open_clip.create_model_and_transforms(\"local-dir:{folder}\")\n\
                  tokenizer = open_clip.get_tokenizer(\"local-dir:{folder}\")"
             ),
         ),
         Target::Hf => (
             "transformers",
             format!(
-                "from transformers import CLIPModel, CLIPProcessor\nmodel = CLIPModel.from_pretrained(\"{folder}\")\n\
+                "from transformers import CLIPModel, CLIPProcessor\n\
+                 model = CLIPModel.from_pretrained(\"{folder}\")\n\
                  processor = CLIPProcessor.from_pretrained(\"{folder}\")"
             ),
         ),

@@ -7,6 +7,7 @@ mod data;
 mod demo;
 mod eval;
 mod export;
+mod guard;
 mod import;
 mod law;
 mod ledger;
@@ -21,7 +22,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, DataCommand, LedgerCommand, PricesCommand};
+use crate::cli::{Cli, Command, DataCommand, PricesCommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 
@@ -30,11 +31,15 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
     match cli.command {
         Command::Plan(args) => plan::plan(&args, printer),
         Command::Run(args) => run::run(&args, printer),
+        Command::Guard(args) => guard::guard(&args, printer),
+        Command::Keeper(args) => guard::keeper(&args),
         Command::Status(args) => status::status(&args, printer),
-        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(&args, printer),
-        Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
+        Command::Ledger(command) => ledger::ledger(&command, printer),
         Command::Report(args) => report::report(&args, printer),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
+        Command::Data(DataCommand::Inspect(args)) => data::inspect(&args, printer),
+        Command::Data(DataCommand::Repack(args)) => data::repack(&args, printer),
+        Command::Data(DataCommand::Tokenize(args)) => data::tokenize(&args, printer),
         Command::Eval(args) => eval::eval(&args, printer),
         Command::Export(args) => export::export(&args, printer),
         Command::Import(args) => import::import(&args, printer),

@@ -55,7 +55,9 @@ def plain_class(text: str) -> str:
             out.append(f"\\u{{{int(escape[2:], 16):x}}}" if escape[1] == "x" else escape)
             at += len(escape)
             continue
-        if character in "-^" and out and at + 1 < len(text) or character.isascii() and character.isalnum():
+        negates = character == "^" and not out
+        spans = character == "-" and out and at + 1 < len(text)
+        if negates or spans or character.isascii() and character.isalnum():
             out.append(character)
         else:
             out.append(f"\\u{{{ord(character):x}}}")

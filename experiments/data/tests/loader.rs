@@ -99,6 +99,52 @@ fn an_epoch_draws_every_sample_once_and_the_next_in_another_order() {
     assert_eq!(loader.counts().good, 100);
 }
 
+#[test]
+fn captions_of_every_kind_are_read_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let png = picture(ImageFormat::Png, 8, 8, [9, 9, 9]);
+    let utf16: Vec<u8> = "caf\u{e9}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (caption, cause) in [
+        (&b"caf\xe9"[..], Some(BadCause::UnreadableCaption)),
+        (&[&[0xff, 0xfe], &utf16[..]].concat(), Some(BadCause::UnreadableCaption)),
+        (b"", Some(BadCause::EmptyCaption)),
+        ("\u{3000}\u{a0}".as_bytes(), Some(BadCause::EmptyCaption)),
+        (&b"word ".repeat(209_000), None),
+        (&b"word ".repeat(210_000), Some(BadCause::UnreadableCaption)),
+        (b"\xef\xbb\xbfwith a mark", None),
+    ] {
+        let members = [member("1.png", &png), member("1.txt", caption)];
+        let source = shards(&write_shard(folder.path(), "x.tar", &members));
+        let found = open(&source, &stage(), 1).batch(0, 1);
+        match cause {
+            None => assert_eq!(found.unwrap().token_ids[0], START),
+            Some(cause) => {
+                let Err(DataError::TooManyBad { counts, .. }) = found else { panic!("{cause}") };
+                assert_eq!(counts.bad[&cause], 1, "{counts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_two_pictures_under_one_key_the_first_is_taken_and_keys_apart_are_two_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |rgb| picture(ImageFormat::Png, 8, 8, rgb);
+    let members = [
+        member("1.png", &of([250, 0, 0])),
+        member("1.jpg", b"broken"),
+        member("1.txt", b"one"),
+        member("2.png", &of([0, 0, 0])),
+        member("2.txt", b"two"),
+        member("1.png", &of([0, 0, 250])),
+        member("1.txt", b"again"),
+    ];
+    let loader = open(&shards(&write_shard(folder.path(), "x.tar", &members)), &stage(), 1);
+    assert_eq!(loader.epoch_samples(), Samples(3));
+    loader.batch(0, 3).unwrap();
+    assert_eq!(loader.counts().bad_total(), 0);
+}
+
 /// 60 samples of which one of each kind is bad.
 fn damaged(folder: &Path) -> DataSource {
     let mut members = good_samples(60);

@@ -1,4 +1,5 @@
-//! `PyTorch`'s archives (`.pt`, `.pth`, `.bin`): a zip file of storages and one pickle that says what they are.
+//! `PyTorch`'s archives (`.pt`, `.pth`, `.bin`): a zip file of storages and one pickle that says what they
+//! are.
 
 use std::collections::HashMap;
 use std::fs::File;

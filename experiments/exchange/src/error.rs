@@ -59,7 +59,8 @@ pub enum ExchangeError {
         hint: String,
     },
     /// A tensor of another shape than the configuration says.
-    #[error("{path}: tensor `{tensor}` is {found:?}, but the configuration asks for {expected:?}", path = .path.display())]
+    #[error("{path}: tensor `{tensor}` is {found:?}, but the configuration asks for {expected:?}",
+        path = .path.display())]
     Shape {
         /// The file of weights.
         path: PathBuf,
@@ -81,7 +82,8 @@ pub enum ExchangeError {
         expected: Vec<usize>,
     },
     /// A tensor that the configuration has no place for.
-    #[error("{path}: tensor `{tensor}` of {found:?} has no place in the configuration", path = .path.display())]
+    #[error("{path}: tensor `{tensor}` of {found:?} has no place in the configuration",
+        path = .path.display())]
     Surplus {
         /// The file of weights.
         path: PathBuf,

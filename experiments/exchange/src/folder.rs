@@ -81,8 +81,8 @@ fn weights_in(folder: &Path, names: &[&str]) -> Result<PathBuf> {
     })
 }
 
-/// Reads a file of weights (safetensors, or an archive of `PyTorch`'s) with its configuration: `open_clip`'s model
-/// config, `open_clip_config.json`, or a `CLIPModel`'s `config.json`.
+/// Reads a file of weights (safetensors, or an archive of `PyTorch`'s) with its configuration: `open_clip`'s
+/// model config, `open_clip_config.json`, or a `CLIPModel`'s `config.json`.
 pub fn read_weights_with_config(weights: &Path, config: &Path) -> Result<Found> {
     let json = read_json(config)?;
     if json.get("vision_cfg").or_else(|| json.pointer("/model_cfg/vision_cfg")).is_none()

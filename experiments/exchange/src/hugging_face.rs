@@ -29,11 +29,12 @@ fn check(architecture: &Architecture) -> Result<()> {
     let refuse = |field, value: &dyn std::fmt::Display, reason| {
         Err(ExchangeError::Inexpressible { target: TARGET, field, value: value.to_string(), reason })
     };
-    if vision.pool_type != ImagePool::Tok {
-        return refuse("vision_cfg.pool_type", &"avg", "it always takes the class token");
-    }
-    if vision.attentional_pool {
-        return refuse("vision_cfg.attentional_pool", &true, "it always takes the class token");
+    match vision.pool_type {
+        ImagePool::Tok => {}
+        ImagePool::Avg => return refuse("vision_cfg.pool_type", &"avg", "it always takes the class token"),
+        ImagePool::Attention(_) => {
+            return refuse("vision_cfg.pool_type", &"attention", "it always takes the class token");
+        }
     }
     if vision.no_ln_pre {
         return refuse("vision_cfg.no_ln_pre", &true, "it always has a norm before the first block");
@@ -44,7 +45,7 @@ fn check(architecture: &Architecture) -> Result<()> {
     let at_end = match text.pool_type {
         TextPool::Argmax => true,
         TextPool::Eos => text.eos_id == Some(END),
-        TextPool::Last | TextPool::First => false,
+        TextPool::Last | TextPool::First | TextPool::Class => false,
     };
     if !at_end || text.hf_tokenizer_name != TextTokenizer::Clip {
         let pool = format!("{:?}", text.pool_type).to_lowercase();
@@ -103,8 +104,8 @@ fn place(name: &str) -> Place {
     Place::Same(format!("{block}.{part}"))
 }
 
-/// Writes a folder that `transformers.CLIPModel`, `CLIPProcessor` and `CLIPTokenizer` load with `from_pretrained`.
-/// Refuses architectures that `CLIPModel` cannot express.
+/// Writes a folder that `transformers.CLIPModel`, `CLIPProcessor` and `CLIPTokenizer` load with
+/// `from_pretrained`. Refuses architectures that `CLIPModel` cannot express.
 pub fn write_hugging_face(model: &Model, folder: &Path, card: &str) -> Result<()> {
     check(&model.architecture)?;
     let mut names = vec![WEIGHTS_NAME, CONFIG_NAME, PREPROCESSOR_NAME, CARD_NAME];
@@ -350,9 +351,6 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
             pool_type: ImagePool::Tok,
             no_ln_pre: false,
             pos_embed_type: ImagePositions::SinCos2d,
-            attentional_pool: false,
-            attn_pooler_queries: 256,
-            attn_pooler_heads: 8,
         },
         text_cfg: TextConfig {
             context_length: number(text, "max_position_embeddings", 77)?,

@@ -1,8 +1,8 @@
-//! Models out and in: `open_clip` folders, Hugging Face folders and `PyTorch` archives as the engine's tensors, and
-//! back; model cards.
+//! Models out and in: `open_clip` folders, Hugging Face folders and `PyTorch` archives as the engine's
+//! tensors, and back; model cards.
 //!
-//! What is read was written by others: lengths, offsets and shapes are checked before they are believed, a pickle is
-//! read as data and nothing in it is ever called.
+//! What is read was written by others: lengths, offsets and shapes are checked before they are believed, a
+//! pickle is read as data and nothing in it is ever called.
 
 mod archive;
 mod card;

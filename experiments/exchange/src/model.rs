@@ -78,8 +78,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// A model of the engine's checkpoint. `image_size_px` and `text_tokens` are those of the stage it was trained in
-    /// last: positions beyond its text length were not trained by it and are left out.
+    /// A model of the engine's checkpoint. `image_size_px` and `text_tokens` are those of the stage it was
+    /// trained in last: positions beyond its text length were not trained by it and are left out.
     pub fn of_checkpoint(
         path: &Path,
         architecture: &Architecture,

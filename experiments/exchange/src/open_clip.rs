@@ -1,11 +1,14 @@
-//! `open_clip`'s folders: `open_clip_model.safetensors` beside `open_clip_config.json`, as `local-dir:` reads them.
+//! `open_clip`'s folders: `open_clip_model.safetensors` beside `open_clip_config.json`, as `local-dir:` reads
+//! them.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use shoestring_durable::write_file;
 use shoestring_engine::position_table;
-use shoestring_planner::architecture::{Architecture, ImagePool, ImagePositions, TextTokenizer};
+use shoestring_planner::architecture::{
+    Architecture, AttentionPoolKind, ImagePool, ImagePositions, TextPool, TextTokenizer,
+};
 use shoestring_planner::open_clip::read_config;
 
 use crate::error::{ExchangeError, Result};
@@ -52,7 +55,8 @@ const TEXT_FIELDS: [&str; 11] = [
     "embed_cls",
 ];
 
-/// Writes a folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads. `card` is the model card.
+/// Writes a folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads. `card` is the
+/// model card.
 pub fn write_open_clip(model: &Model, folder: &Path, card: &str) -> Result<()> {
     prepare(folder, &[WEIGHTS_NAME, CONFIG_NAME, CARD_NAME])?;
     let mut weights = model.weights.clone();
@@ -88,7 +92,8 @@ fn config(model: &Model) -> Value {
                 "mlp_ratio": vision.mlp_ratio,
                 "no_ln_pre": vision.no_ln_pre,
                 "pos_embed_type": if fixed { "sin_cos_2d" } else { "learnable" },
-                "pool_type": vision.pool_type,
+                // A pooler of queries is named beside it and replaces it.
+                "pool_type": if average { "avg" } else { "tok" },
                 // With the class token, a norm before or after the choice of it is the same.
                 "final_ln_after_pool": average,
             },
@@ -105,16 +110,23 @@ fn config(model: &Model) -> Value {
         },
         "preprocess_cfg": model.preprocess,
     });
-    if vision.attentional_pool {
+    if let Some(pool) = vision.attention_pool() {
         let vision_cfg = &mut config["model_cfg"]["vision_cfg"];
-        vision_cfg["attentional_pool"] = json!(true);
-        vision_cfg["attn_pooler_queries"] = json!(vision.attn_pooler_queries);
-        vision_cfg["attn_pooler_heads"] = json!(vision.attn_pooler_heads);
+        vision_cfg["attentional_pool"] = match pool.kind {
+            AttentionPoolKind::Single => json!(true),
+            AttentionPoolKind::Parallel | AttentionPoolKind::Cascade => json!(pool.kind),
+        };
+        vision_cfg["attn_pooler_queries"] = json!(pool.queries);
+        vision_cfg["attn_pooler_heads"] = json!(pool.heads);
     }
     if model.architecture.quick_gelu {
         config["model_cfg"]["quick_gelu"] = json!(true);
     }
     let text_cfg = &mut config["model_cfg"]["text_cfg"];
+    if text.pool_type == TextPool::Class {
+        text_cfg["embed_cls"] = json!(true);
+        text_cfg["pool_type"] = json!("argmax");
+    }
     if let Some(id) = text.eos_id {
         text_cfg["eos_id"] = json!(id);
     }
@@ -159,7 +171,8 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
             let set =
                 tower_config.get(field).filter(|value| !matches!(value, Value::Null | Value::Bool(false)));
             if let Some(value) = set {
-                let hint = "models with plain blocks can be imported: ViT-B-32, ViT-B-16, ViT-H-14-CLIPA and the like";
+                let hint = "models with plain blocks can be imported: ViT-B-32, ViT-B-16, ViT-H-14-CLIPA and \
+                    the like";
                 return Err(refuse(path, &format!("{tower}.{field}"), value, "is not computed here", hint));
             }
         }
@@ -204,8 +217,8 @@ fn preprocess(path: &Path, config: Option<&Value>) -> Result<Preprocess> {
         merged.extend(known);
     }
     serde_json::from_value(merged.clone()).map_err(|error| {
-        let hint = "mean and std are three numbers; interpolation is bicubic or bilinear; resize_mode is shortest, \
-                    squash or longest";
+        let hint = "mean and std are three numbers; interpolation is bicubic or bilinear; \
+                    resize_mode is shortest, squash or longest";
         refuse(path, "preprocess_cfg", &merged, &error.to_string(), hint)
     })
 }
@@ -225,8 +238,9 @@ fn our_names(weights: Weights) -> Weights {
         .collect()
 }
 
-/// Takes the table of positions out of the tensors where it is the one that the engine computes; the class token's row
-/// is a constant beside the class token and is added to it. Any other table stays, as learned positions.
+/// Takes the table of positions out of the tensors where it is the one that the engine computes; the class
+/// token's row is a constant beside the class token and is added to it. Any other table stays, as learned
+/// positions.
 pub(crate) fn take_positions(
     path: &Path,
     architecture: &mut Architecture,

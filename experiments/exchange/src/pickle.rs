@@ -1,7 +1,8 @@
 //! `PyTorch`'s pickles as data: a subset of the pickle machine that builds values and calls nothing.
 //!
-//! Values stand in an arena and refer to each other by number, so that nothing nests on this program's stack however
-//! deep a hostile file nests; an instruction makes at most one value, so memory is bounded by the length of the file.
+//! Values stand in an arena and refer to each other by number, so that nothing nests on this program's stack
+//! however deep a hostile file nests; an instruction makes at most one value, so memory is bounded by the
+//! length of the file.
 
 use std::collections::HashMap;
 

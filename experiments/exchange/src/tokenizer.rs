@@ -49,8 +49,8 @@ fn tokens(merges: &str) -> impl Iterator<Item = String> + '_ {
     bytes.chain(ends).chain(merged).chain([START.to_owned(), END.to_owned()])
 }
 
-/// The character that stands for each byte, in the order of the vocabulary: printable bytes stand for themselves,
-/// the others, which come after them, for the characters from U+0100 on.
+/// The character that stands for each byte, in the order of the vocabulary: printable bytes stand for
+/// themselves, the others, which come after them, for the characters from U+0100 on.
 fn byte_characters() -> Vec<char> {
     let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     let mut characters: Vec<char> = (0..=255u8).filter(printable).map(char::from).collect();

@@ -58,8 +58,8 @@ pub(crate) fn numbers_of(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
     })
 }
 
-/// Every tensor of floating-point numbers in the bytes of a safetensors file; `path` only names it in messages. The
-/// header is checked against the bytes that there are.
+/// Every tensor of floating-point numbers in the bytes of a safetensors file; `path` only names it in
+/// messages. The header is checked against the bytes that there are.
 pub fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<Weights> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| {
         let hint = "the file is cut off, damaged, or no safetensors file: download it again";

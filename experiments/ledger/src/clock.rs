@@ -26,6 +26,13 @@ impl SystemClock {
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
+
+    /// A clock that has been running for so long already.
+    #[must_use]
+    pub fn running_for(age: Duration) -> Self {
+        let now = Instant::now();
+        Self { start: now.checked_sub(age).unwrap_or(now) }
+    }
 }
 
 impl Default for SystemClock {

@@ -76,7 +76,8 @@ impl Encoder {
         Ok(self.clip.encode_texts(&Texts { batch, text_tokens: length, token_ids })?)
     }
 
-    /// The ids of a caption at the model's text length; the end of a longer one is cut off, as in `open_clip`.
+    /// The ids of a caption at the model's text length; the end of a longer one is cut off, as in
+    /// `open_clip`.
     #[must_use]
     pub fn tokens(&self, caption: &str) -> Vec<u32> {
         let length = self.text_tokens();

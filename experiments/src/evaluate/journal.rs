@@ -76,8 +76,8 @@ impl Embeddings {
         Self { width, parts: HashMap::new(), file: None }
     }
 
-    /// Goes on with the journal beside `path` (`path` with `.part`) where that is of the same key; begins it anew
-    /// where not.
+    /// Goes on with the journal beside `path` (`path` with `.part`) where that is of the same key; begins it
+    /// anew where not.
     pub fn open(path: &Path, key: &Key) -> Result<Self, RunError> {
         let journal = part_path(path);
         let failed = |action| {
@@ -162,8 +162,8 @@ impl Embeddings {
         Ok(())
     }
 
-    /// Writes everything as safetensors to `path`: `NAME` (count, width) and `NAME_labels` (count) of each part and
-    /// of `more`; then the journal goes.
+    /// Writes everything as safetensors to `path`: `NAME` (count, width) and `NAME_labels` (count) of each
+    /// part and of `more`; then the journal goes.
     pub fn finish(self, path: &Path, more: &[(&str, Vec<f32>)]) -> Result<(), RunError> {
         let failed = |text: String| RunError::file(path, "write", io::Error::other(text));
         let mut blocks: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();

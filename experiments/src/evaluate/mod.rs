@@ -1,7 +1,7 @@
 //! Evaluations of any model: zero-shot classification, linear probe, image-text retrieval.
 //!
-//! Embeddings come first, batch by batch, and are kept in a file as they come where one is named, so that the same
-//! command goes on where it was stopped; the metrics are arithmetic on them.
+//! Embeddings come first, batch by batch, and are kept in a file as they come where one is named, so that the
+//! same command goes on where it was stopped; the metrics are arithmetic on them.
 
 mod encoder;
 mod journal;

@@ -11,6 +11,7 @@ use super::ending::Ended;
 use super::error::RunError;
 use super::lock::RunLock;
 use super::timing::SAFETY;
+use crate::money;
 
 /// Set aside at first, when it is not known how long a batch takes.
 const FIRST_SECONDS: f64 = 20.0;
@@ -46,8 +47,10 @@ impl Charge {
             cap: recipe.budget.cap_usd,
             usd_per_hour: recipe.hardware.usd_per_hour,
             price_source: recipe.hardware.price_source.clone(),
+            price_as_of: None,
         };
-        let (mut guard, _) = BudgetGuard::open(&directory.ledger(), Arc::clone(&clock), terms, since)?;
+        let (mut guard, _) = money::open(&directory.ledger(), &clock, terms, since, None)?;
+        guard.set_billing(recipe.hardware.billing());
         let ended = Ended::of(guard.rows());
         let settled_before = guard.account().settled();
         let amount = guard.cost_of_seconds(FIRST_SECONDS).min(guard.account().left());
@@ -74,8 +77,8 @@ impl Charge {
         }))
     }
 
-    /// Asked after each batch, `done` of `total` being over. When the money set aside runs short it is settled and
-    /// more is asked for; the answer is what that was refused with.
+    /// Asked after each batch, `done` of `total` being over. When the money set aside runs short it is
+    /// settled and more is asked for; the answer is what that was refused with.
     pub fn go_on(&mut self, done: u64, total: u64) -> Result<Option<Refused>, RunError> {
         let now = self.clock.elapsed().as_secs_f64();
         self.slowest = self.slowest.max(now - self.last);

@@ -59,9 +59,15 @@ pub fn list(folder: &Path) -> Result<Vec<Checkpoint>, RunError> {
     Ok(checkpoints)
 }
 
-/// Writes a checkpoint and then removes all but the newest `keep`. On an error no half of one is left, and the
-/// older ones are as they were. Returns its folder.
-pub(crate) fn write(folder: &Path, mut state: State, saved: &Saved, keep: u32) -> Result<PathBuf, RunError> {
+/// Writes a checkpoint and then removes all but the newest `keep` and that of step `best`. On an error no half of
+/// one is left, and the older ones are as they were. Returns its folder.
+pub(crate) fn write(
+    folder: &Path,
+    mut state: State,
+    saved: &Saved,
+    keep: u32,
+    best: Option<u64>,
+) -> Result<PathBuf, RunError> {
     let name = format!("{PREFIX}{:08}", state.step);
     let (temporary, path) = (folder.join(format!(".{name}.tmp")), folder.join(&name));
     fs::create_dir_all(folder).map_err(|source| RunError::file(folder, "create", source))?;
@@ -77,7 +83,7 @@ pub(crate) fn write(folder: &Path, mut state: State, saved: &Saved, keep: u32) -
         let _ = fs::remove_dir_all(&temporary);
         return Err(error);
     }
-    prune(folder, keep)?;
+    prune(folder, keep, best)?;
     Ok(path)
 }
 
@@ -115,11 +121,11 @@ fn remove_folder(path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Removes all but the newest `keep` checkpoints, and what crashes left of unfinished ones.
-fn prune(folder: &Path, keep: u32) -> Result<(), RunError> {
+/// Removes all but the newest `keep` checkpoints and that of step `best`.
+fn prune(folder: &Path, keep: u32, best: Option<u64>) -> Result<(), RunError> {
     let mut checkpoints = list(folder)?;
     let surplus = checkpoints.len().saturating_sub(keep.max(1) as usize);
-    for old in checkpoints.drain(..surplus) {
+    for old in checkpoints.drain(..surplus).filter(|old| Some(old.step) != best) {
         // The marker first: half a checkpoint must not look like a whole one.
         let done = old.path.join(DONE);
         fs::remove_file(&done).map_err(|source| RunError::file(&done, "remove", source))?;

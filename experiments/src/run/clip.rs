@@ -6,7 +6,7 @@ use shoestring_data::evaluation::{Tally, class_embeddings};
 use shoestring_data::picture::View;
 use shoestring_data::{Batch, DataError, EvaluationSet, Loader, Prefetcher};
 use shoestring_engine::{
-    Images, StepInput, Texts, Trainer, learning_rate, multiplies_bf16, resolved_precision,
+    Images, StepInput, Texts, Trainer, learning_rate_at, multiplies_bf16, resolved_precision,
 };
 use shoestring_planner::architecture::Architecture;
 use shoestring_planner::recipe::{EvaluatedWeights, Precision, Recipe, Stage};
@@ -208,12 +208,12 @@ impl Executor for ClipExecutor {
         self.draw_from(stage, stage_step)
     }
 
-    fn step(&mut self) -> Result<Stepped, RunError> {
+    fn step(&mut self, progress: f64) -> Result<Stepped, RunError> {
         let next = self.batches.as_mut().and_then(Iterator::next);
         let missing = || DataError::Thread("ended before the stage did".to_owned());
         let batch: Batch = next.ok_or_else(missing)??;
         let stage = &self.stages[self.stage];
-        let rate = learning_rate(stage, Samples(self.stage_step * u64::from(stage.batch)));
+        let rate = learning_rate_at(stage, progress);
         let input = StepInput {
             batch: batch.size,
             image_size_px: batch.image_size_px,

@@ -47,8 +47,8 @@ pub(crate) trait Executor {
     fn resume(&mut self, stage: usize, stage_step: u64, saved: &Saved, drawn: &Drawn)
     -> Result<(), RunError>;
 
-    /// Trains the next batch of the stage.
-    fn step(&mut self) -> Result<Stepped, RunError>;
+    /// Trains the next batch of the stage, its schedule being at `progress` from 0 to 1.
+    fn step(&mut self, progress: f64) -> Result<Stepped, RunError>;
 
     /// What a checkpoint holds.
     fn save(&mut self) -> Result<Saved, RunError>;

@@ -41,12 +41,44 @@ impl Recipe {
             let price = self.hardware.usd_per_hour;
             return Err(refuse("hardware.usd_per_hour", price, "is negative", "a price is zero or more"));
         }
+        if let Some(worst) = self.hardware.max_usd_per_hour
+            && worst < self.hardware.usd_per_hour
+        {
+            let hint = format!("the price itself is {} USD per hour", self.hardware.usd_per_hour);
+            return Err(refuse("hardware.max_usd_per_hour", worst, "is below the price", &hint));
+        }
+        if let Some(billing) = self.hardware.billing {
+            for (field, value) in [
+                ("hardware.billing.increment_seconds", billing.increment_seconds),
+                ("hardware.billing.minimum_seconds", billing.minimum_seconds),
+            ] {
+                if !(0.0..=31_536_000.0).contains(&value) {
+                    let hint = "use seconds: 0, 1, 60, 3600";
+                    return Err(refuse(field, value, "is out of range", hint));
+                }
+            }
+        }
+        if self.checkpoint.every_usd.is_some_and(|every| every <= Usd::ZERO) {
+            let hint = "say after how many dollars a checkpoint is due, or leave it out";
+            return Err(refuse("checkpoint.every_usd", 0, "must be more than zero", hint));
+        }
         if self.hardware.count == 0 {
             return Err(refuse("hardware.count", 0, "must be at least 1", "count the accelerators"));
         }
         if self.data.unique_samples.0 == 0 {
             let hint = "count the different image-caption pairs";
             return Err(refuse("data.unique_samples", 0, "must be at least 1", hint));
+        }
+        let reading = &self.data.reading;
+        if !(reading.least_crop_percent > 0.0 && reading.least_crop_percent <= 100.0) {
+            let hint = "40 shows at least two fifths of every picture, 100 all of it";
+            let value = reading.least_crop_percent;
+            return Err(refuse("data.reading.least_crop_percent", value, "is no part of a picture", hint));
+        }
+        if !(0.0..=100.0).contains(&reading.tolerated_bad_percent) {
+            let hint = "10 gives up when more than a tenth of the samples cannot be used";
+            let value = reading.tolerated_bad_percent;
+            return Err(refuse("data.reading.tolerated_bad_percent", value, "is no percentage", hint));
         }
         self.architecture.check()?;
         if self.stages.is_empty() {

@@ -2,6 +2,7 @@
 //!
 //! A recipe written by hand is as good as one written by `plan`. Units stand in the field names.
 
+mod billing;
 mod check;
 mod data;
 mod read;
@@ -9,10 +10,10 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::billing::Billing;
 pub use self::check::CheckError;
 pub use self::data::{
-    Data, DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation, Reading,
-    WeightedSource,
+    Data, DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation, Reading, WeightedSource,
 };
 pub use self::read::{RecipeError, read_manifest, read_recipe};
 pub use self::write::write_recipe;
@@ -75,6 +76,29 @@ pub struct Start {
 pub struct Budget {
     /// The number that is never exceeded.
     pub cap_usd: Usd,
+    /// What drives the learning rate down.
+    #[serde(default, skip_serializing_if = "ScheduleProgress::is_default")]
+    pub schedule_progress: ScheduleProgress,
+}
+
+/// What the progress of a learning-rate schedule is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleProgress {
+    /// Samples done of samples planned, or dollars spent of the budget, whichever is further: a run that turns
+    /// out slower than planned does fewer samples and still anneals fully by its last dollar.
+    #[default]
+    Budget,
+    /// Samples done of samples planned, whatever they cost: only the cap ends a run early, and it is then not
+    /// annealed.
+    Samples,
+}
+
+impl ScheduleProgress {
+    // The signature is serde's.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is rented, and its price.
@@ -92,8 +116,15 @@ pub struct Hardware {
     /// Interruptible machines: the provider may take them back at any time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spot: bool,
+    /// The highest price per hour that has to be reckoned with: money is set aside at this price. Absent: the
+    /// price above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_usd_per_hour: Option<Usd>,
     /// Where the price is from: `stated`, `assumed`, or a catalogue with its date.
     pub price_source: String,
+    /// Billing periods; absent: those usual with the offer's provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing: Option<Billing>,
 }
 
 /// Optimiser: `AdamW` with parameter groups (no decay on biases, norms, positions, temperature).
@@ -319,13 +350,27 @@ impl Default for Evaluation {
 pub struct CheckpointPolicy {
     /// A checkpoint whenever this much has been spent since the last one (as a fraction of the cap).
     pub every_cap_fraction: f64,
+    /// A checkpoint also whenever so many dollars have been spent since the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_usd: Option<Usd>,
     /// Newest checkpoints kept.
     pub keep: u32,
+    /// Keep also the checkpoint with the best evaluation.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_best: bool,
+}
+
+impl Hardware {
+    /// The billing periods: those stated, or those usual with the offer's provider.
+    #[must_use]
+    pub fn billing(&self) -> Billing {
+        self.billing.unwrap_or_else(|| Billing::usual(&self.offer))
+    }
 }
 
 impl Default for CheckpointPolicy {
     fn default() -> Self {
-        Self { every_cap_fraction: 0.1, keep: 2 }
+        Self { every_cap_fraction: 0.1, every_usd: None, keep: 2, keep_best: false }
     }
 }
 

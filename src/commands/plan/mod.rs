@@ -21,6 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Printer, write_file};
 
 mod assess;
+mod own_runs;
 mod picture;
 mod stored;
 
@@ -127,6 +128,7 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
         architecture,
         fixed: Fixed::lengths(args.image_size, args.text_tokens.map(Tokens)),
         confidence: args.confidence,
+        own_runs: args.own_runs.as_deref().map(own_runs::read).transpose()?,
         calibration,
         stored,
         command: command_line(),

@@ -16,8 +16,8 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Wilson's score interval of `hits` in `samples` (Wilson 1927): (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n).
-/// Without samples nothing is known: 0 to 1.
+/// Wilson's score interval of `hits` in `samples` (Wilson 1927): (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 +
+/// z²/n). Without samples nothing is known: 0 to 1.
 #[must_use]
 pub fn wilson(hits: u64, samples: u64) -> Interval {
     if samples == 0 {

@@ -1,5 +1,5 @@
-//! Evaluations: zero-shot classification, linear probes and retrieval; class names, prompts, labelled images, and
-//! what the scores say.
+//! Evaluations: zero-shot classification, linear probes and retrieval; class names, prompts, labelled images,
+//! and what the scores say.
 
 mod intervals;
 mod metrics;

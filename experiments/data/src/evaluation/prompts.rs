@@ -22,8 +22,8 @@ pub enum PromptCut {
     /// The template gives way to the class name.
     #[default]
     KeepName,
-    /// The end is cut off, whatever stands there; the last id becomes the end marker. CLIPA's own evaluation does
-    /// so (`tokenize` in its `open_clip/tokenizer.py`), and `open_clip`'s tokenizer.
+    /// The end is cut off, whatever stands there; the last id becomes the end marker. CLIPA's own evaluation
+    /// does so (`tokenize` in its `open_clip/tokenizer.py`), and `open_clip`'s tokenizer.
     End,
 }
 

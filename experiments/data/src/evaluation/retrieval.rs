@@ -26,8 +26,9 @@ pub struct Recall {
     pub text_interval: Interval,
 }
 
-/// Recall at [`RECALL_AT`], as far as there are that many to choose from. `images` and `texts` are embeddings of
-/// length 1, `width` numbers each; `image_of[t]` is the image of caption t. Of equal scores the lower number wins.
+/// Recall at [`RECALL_AT`], as far as there are that many to choose from. `images` and `texts` are embeddings
+/// of length 1, `width` numbers each; `image_of[t]` is the image of caption t. Of equal scores the lower
+/// number wins.
 ///
 /// # Panics
 /// When the sizes disagree.
@@ -110,8 +111,8 @@ struct Sentence {
     raw: String,
 }
 
-/// Reads Karpathy's JSON (`dataset_coco.json`, `dataset_flickr30k.json`): the images of a split, in its order. Names
-/// are relative to `folder`, within `filepath` where the file says so.
+/// Reads Karpathy's JSON (`dataset_coco.json`, `dataset_flickr30k.json`): the images of a split, in its
+/// order. Names are relative to `folder`, within `filepath` where the file says so.
 pub fn read_karpathy(path: &Path, folder: &Path, split: &str) -> Result<Vec<Captioned>, DataError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
@@ -163,7 +164,8 @@ mod tests {
         assert_eq!(recalls.len(), 1, "there are no five images to choose from");
         // Captions 0 and 2 find their image first.
         assert!((recalls[0].image - 0.5).abs() < 1e-12);
-        // Images 0, 1 and 2 have one of their captions first; image 2's only caption scores 0.1 there, the best.
+        // Images 0, 1 and 2 have one of their captions first; image 2's only caption scores 0.1 there, the
+        // best.
         assert!((recalls[0].text - 1.0).abs() < 1e-12, "{recalls:?}");
     }
 

@@ -146,7 +146,8 @@ impl EvaluationSet {
         })
     }
 
-    /// Prepares images like this; without it they are squashed to the square, bicubic, normalised as `ImageNet`.
+    /// Prepares images like this; without it they are squashed to the square, bicubic, normalised as
+    /// `ImageNet`.
     #[must_use]
     pub fn prepared(mut self, view: View, preparation: ImagePreparation) -> Self {
         (self.view, self.preparation) = (view, preparation);

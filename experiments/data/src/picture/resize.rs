@@ -244,12 +244,15 @@ mod tests {
 
     #[test]
     fn agrees_with_the_bicubic_filter_of_the_image_crate() {
-        for (width, height, size) in [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)] {
+        for (width, height, size) in
+            [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)]
+        {
             let picture = noise(width, height);
             let ours = squared(&picture, Region::whole(&picture), size);
             let buffer =
                 image::RgbImage::from_raw(width, height, picture.pixels.clone()).expect("sizes agree");
-            let theirs = image::imageops::resize(&buffer, size, size, image::imageops::FilterType::CatmullRom);
+            let theirs =
+                image::imageops::resize(&buffer, size, size, image::imageops::FilterType::CatmullRom);
             for (x, y, pixel) in theirs.enumerate_pixels() {
                 for channel in 0..3 {
                     let value = byte(ours[(channel as u32 * size * size + y * size + x) as usize], channel);

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::epilogues::{Add, GeluBackward, Store, StoreReal};
-use super::quick_gelu::QuickGeluBackward;
 use super::norm::{Renormalised, normalise_backward, round_and_sum, scale_of, sum_columns};
+use super::quick_gelu::QuickGeluBackward;
 use super::slab::{KeptSlab, Rooms};
 use super::weights::{FC, Held, OUT, PROJ, Packed, QKV, WeightGradient, Weights, shapes};
 use super::{Buffers, Gradients, Kept, Work};

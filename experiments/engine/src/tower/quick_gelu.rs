@@ -1,4 +1,5 @@
-//! `OpenAI`'s approximation of GELU, x / (1 + e^(-1.702 x)), which its models were trained with (`QuickGELU` in
+//! `OpenAI`'s approximation of GELU, x / (1 + e^(-1.702 x)), which its models were trained with (`QuickGELU`
+//! in
 //! `open_clip/transformer.py`), while the MLP's numbers are in the first-level cache.
 
 use super::epilogues::{GeluBackward, StoreGelu};

@@ -2,8 +2,8 @@
 
 use super::attention::HeadRoom;
 use super::epilogues::{Add, Store, StoreGelu};
-use super::quick_gelu::StoreQuickGelu;
 use super::norm::{Normalised, normalise, scale_of};
+use super::quick_gelu::StoreQuickGelu;
 use super::weights::{FC, OUT, PROJ, Packed, QKV, Weights};
 use super::{Tower, Work, padded};
 use crate::ops::multiply::{Left, multiply};

@@ -1,9 +1,11 @@
 //! A run from inside: with a clock that the test moves, training that takes as long as the test says, and
 //! faults where the test wants them.
 
+mod budget;
 mod cap;
 mod real;
 mod resume;
+mod slow;
 mod toy;
 
 use std::path::Path;
@@ -119,7 +121,7 @@ pub(super) fn process(
     directory: &Path,
     watch: &mut Watch,
 ) -> Option<Result<Outcome, RunError>> {
-    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop) };
+    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
     let order = Order { recipe, text: "# a comment\n", folder: Path::new("/"), directory };
     let mut toy = toy::Toy::new(recipe);
     let run = || carry_out(&order, recipe, &options, watch, &mut toy);

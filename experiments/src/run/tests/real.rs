@@ -32,7 +32,7 @@ fn order<'a>(recipe: &'a Recipe, directory: &'a Path) -> Order<'a> {
 }
 
 fn process(recipe: &Recipe, directory: &Path, watch: &mut Watch) -> Option<Result<Outcome, RunError>> {
-    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop) };
+    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
     match catch_unwind(AssertUnwindSafe(|| start(&order(recipe, directory), &options, watch))) {
         Ok(result) => Some(result),
         Err(thrown) if thrown.is::<Killed>() => None,
