@@ -247,7 +247,10 @@ mod tests {
         for (width, height, size) in
             [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)]
         {
-            let picture = noise(width, height);
+            let mut picture = noise(width, height);
+            // Between its two passes ours cuts off at black and white, as Pillow does; theirs does not. So both
+            // are kept away from there.
+            picture.pixels.iter_mut().for_each(|value| *value = *value / 2 + 64);
             let ours = squared(&picture, Region::whole(&picture), size);
             let buffer =
                 image::RgbImage::from_raw(width, height, picture.pixels.clone()).expect("sizes agree");
@@ -259,7 +262,7 @@ mod tests {
                     let other = f32::from(pixel.0[channel]);
                     // Both round to whole levels between their two passes.
                     assert!(
-                        (value - other).abs() <= 3.01,
+                        (value - other).abs() <= 2.01,
                         "{width}x{height}->{size} at {x},{y}: {value} {other}"
                     );
                 }
