@@ -370,6 +370,7 @@ impl World {
     }
 }
 
+#[allow(clippy::print_stdout)]
 #[test]
 fn in_no_history_is_a_cap_exceeded_or_a_row_lost() {
     let number = |name: &str, default: u64| {
