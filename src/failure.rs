@@ -5,21 +5,40 @@ use std::process::ExitCode;
 
 /// How the program ends. The table stands in `docs/formats.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Exit {
-    Success = 0,
-    Failure = 1,
-    Usage = 2,
-    Infeasible = 3,
-    CapReached = 4,
-    Partial = 5,
+    Success,
+    Failure,
+    Usage,
+    Infeasible,
+    CapReached,
+    Partial,
+    /// An invoice differs from the ledgers, or a budget's threshold is crossed.
+    Differs,
     /// `EX_TEMPFAIL`: stopped by a signal, the same command resumes.
-    Interrupted = 75,
+    Interrupted,
+    /// What a command exited with that ran under `guard`.
+    Passed(u8),
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Infeasible => 3,
+            Self::CapReached => 4,
+            Self::Partial => 5,
+            Self::Differs => 6,
+            Self::Interrupted => 75,
+            Self::Passed(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

@@ -10,19 +10,19 @@ use serde_json::Value;
 
 use crate::harness::{Sandbox, json_lines};
 
-const SMALL: &str = include_str!("recipes/small.toml");
+pub(crate) const SMALL: &str = include_str!("recipes/small.toml");
 
 /// Deterministic "random" numbers, so that a failure names the same moments again.
-struct Lcg(u64);
+pub(crate) struct Lcg(pub(crate) u64);
 
 impl Lcg {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
 
-fn newest_checkpoint(run: &Path) -> PathBuf {
+pub(crate) fn newest_checkpoint(run: &Path) -> PathBuf {
     let mut steps: Vec<_> = fs::read_dir(run.join("checkpoints"))
         .expect("checkpoints")
         .map(|entry| entry.expect("entry").path())
@@ -32,7 +32,7 @@ fn newest_checkpoint(run: &Path) -> PathBuf {
     steps.pop().expect("a complete checkpoint")
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill");
     assert!(status.success());
 }

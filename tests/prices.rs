@@ -211,6 +211,45 @@ impl PreparedAnswers {
 }
 
 #[test]
+fn azures_other_machine_types_are_new_where_one_fails_and_its_rows_stay() {
+    const OTHER: &str = "Standard_NC24ads_A100_v4";
+    let sandbox = Sandbox::new();
+    let serve = |fails: bool| {
+        Server::start(move |path, _| match path {
+            _ if path.contains("skip=1000") => Reply::Body(AZURE_2.into()),
+            _ if path.contains("Standard_ND96isr_H100_v5") && fails => Reply::Status(500),
+            _ if path.contains("Standard_ND96isr_H100_v5") => Reply::Body(AZURE_1.into()),
+            // The same prices for the other type, one accelerator of it.
+            _ if path.contains(OTHER) => {
+                let text = AZURE_1.replace("Standard_ND96isr_H100_v5", OTHER);
+                let text = text.replace("98.32", "4.50").replace("28.99", "1.50");
+                let last = text.replace("\"NextPageLink\"", "\"Link\"");
+                Reply::Body(last.into())
+            }
+            _ => Reply::Body(NO_ITEMS.into()),
+        })
+    };
+    let azure = SOURCES.iter().find(|source| source.name == "azure").expect("azure");
+    let names = || {
+        let table = fs::read_to_string(sandbox.path("prices.csv")).expect("the table");
+        let has = |name: &str| table.lines().filter(|line| line.contains(name)).count();
+        (has("Standard_ND96isr_H100_v5,"), has(&format!("{OTHER},")))
+    };
+    assert_eq!(azure.update(&sandbox, &serve(false).url, &[]).code, 0);
+    let before = names();
+    assert!(before.0 > 0 && before.1 > 0, "{before:?}");
+    let said = azure.update(&sandbox, &serve(true).url, &["--format", "json"]);
+    assert_eq!(said.code, 5, "{}", said.snapshot());
+    assert_eq!(names(), before, "the rows of the type that failed stay");
+    let feed = &said.json()["feeds"][0];
+    assert_eq!(
+        (&feed["ok"], &feed["not_answered"][0]["instance_type"]),
+        (&true.into(), &"Standard_ND96isr_H100_v5".into())
+    );
+    assert!(said.stderr.contains("error: azure: Standard_ND96isr_H100_v5: "), "{}", said.stderr);
+}
+
+#[test]
 fn where_some_feeds_answer_their_rows_are_new_and_the_others_stay() {
     let sandbox = Sandbox::new();
     let lambda = SKYPILOT.replace("eu-north1", "us-east-1");

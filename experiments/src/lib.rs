@@ -4,7 +4,12 @@
 
 pub mod calibrate;
 pub use shoestring_engine::measure as bench;
+#[cfg(target_os = "linux")]
+pub mod guard;
+pub mod lease;
+mod money;
 pub mod records;
 pub mod run;
 pub mod signals;
 pub mod status;
+pub mod till;

@@ -42,6 +42,22 @@ pub struct MetricsLine {
     pub samples_per_second: f64,
     /// Spent so far by the clock.
     pub spend_usd: f64,
+    /// Progress of the schedule that this step was trained at, 0 to 1; absent in lines of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_progress: Option<f64>,
+}
+
+/// One line of `replans.jsonl`: a stage was given fewer or more steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplanLine {
+    /// Format version, [`RECORDS_VERSION`].
+    pub version: u32,
+    /// When, UTC.
+    #[serde(serialize_with = "to_milliseconds")]
+    pub time: DateTime<Utc>,
+    /// What was changed, and why.
+    #[serde(flatten)]
+    pub replan: crate::run::Replan,
 }
 
 /// One line of `eval.jsonl`.
@@ -169,11 +185,12 @@ mod tests {
             grad_norm: 1.5,
             samples_per_second: 410.0,
             spend_usd: 0.0004,
+            schedule_progress: Some(0.125),
         };
         let text = serde_json::to_string(&metrics).expect("has a JSON form");
         assert_eq!(
             text,
-            r#"{"version":1,"time":"2026-01-01T00:00:00.000Z","stage":"pretrain","step":10,"stage_step":10,"samples_seen":1280,"loss":null,"learning_rate":0.0005,"logit_scale":14.25,"grad_norm":1.5,"samples_per_second":410.0,"spend_usd":0.0004}"#
+            r#"{"version":1,"time":"2026-01-01T00:00:00.000Z","stage":"pretrain","step":10,"stage_step":10,"samples_seen":1280,"loss":null,"learning_rate":0.0005,"logit_scale":14.25,"grad_norm":1.5,"samples_per_second":410.0,"spend_usd":0.0004,"schedule_progress":0.125}"#
         );
         let read: MetricsLine = serde_json::from_str(&text).expect("is read back");
         assert!(read.loss.is_nan());

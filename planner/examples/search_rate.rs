@@ -33,7 +33,7 @@ fn peak_megabytes() -> Option<f64> {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let today = NaiveDate::from_ymd_opt(2026, 11, 24).ok_or("no such day")?;
     println!("offers  candidates  first look       again    candidates/s    whole plan   peak memory");
-    let mut first: Option<(u64, f64)> = None;
+    let mut first: Option<(u64, f64, f64)> = None;
     for times in [1, 10] {
         let mut request = Request::new(Usd::from_dollars(10_000.0), today);
         request.hardware.prices = Some(catalogue(times));
@@ -56,11 +56,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             plan.chosen.label()
         );
         match first {
-            None => first = Some((looks.candidates, looks.again_seconds)),
-            Some((candidates, seconds)) => println!(
-                "{:.1} times the candidates take {:.1} times as long",
+            None => first = Some((looks.candidates, looks.again_seconds, whole)),
+            Some((candidates, seconds, plan)) => println!(
+                "{:.1} times the candidates take {:.1} times as long, the whole plan {:.1} times",
                 looks.candidates as f64 / candidates as f64,
-                looks.again_seconds / seconds
+                looks.again_seconds / seconds,
+                whole / plan
             ),
         }
     }

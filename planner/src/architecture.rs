@@ -13,6 +13,33 @@ pub enum ImagePool {
     Tok,
     /// Mean of the patch tokens (global average pooling), layer norm after the mean.
     Avg,
+    /// Learned queries that attend to every token, as CoCa's image tower has (`attentional_pool`). Of one pooler with one
+    /// query it is trained; others are only counted and planned with.
+    Attention(AttentionPool),
+}
+
+/// A pooler of learned queries (`open_clip`'s `AttentionalPooler`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionPool {
+    /// How many poolers and what they attend to.
+    pub kind: AttentionPoolKind,
+    /// Queries (`attn_pooler_queries`).
+    pub queries: u32,
+    /// Heads (`attn_pooler_heads`).
+    pub heads: u32,
+}
+
+/// How many poolers there are and what they attend to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionPoolKind {
+    /// One, whose first query is the image's feature (`"attentional_pool": true`).
+    Single,
+    /// A second one of one query beside it, over the same tokens.
+    Parallel,
+    /// A second one of one query after it, over what the first one gives.
+    Cascade,
 }
 
 /// Which text position is the sentence feature.
@@ -24,6 +51,13 @@ pub enum TextPool {
     Argmax,
     /// The last position.
     Last,
+    /// The first position.
+    First,
+    /// The first position that holds `eos_id`.
+    Eos,
+    /// A class token of its own after the text (`embed_cls`), as CoCa's text tower has: planned with, not trained
+    /// here.
+    Class,
 }
 
 /// Where the image tower's position embedding comes from.
@@ -32,7 +66,10 @@ pub enum TextPool {
 pub enum ImagePositions {
     /// Fixed two-dimensional sine-cosine, computed for whatever grid a stage has.
     #[default]
+    #[serde(alias = "sin_cos_2d")]
     SinCos2d,
+    /// Trained, one for each place of the grid; interpolated where a stage has another grid than the one before.
+    Learnable,
 }
 
 /// Image tower (`vision_cfg`).
@@ -108,7 +145,12 @@ pub struct TextConfig {
     /// Attend in both directions.
     #[serde(default)]
     pub no_causal_mask: bool,
+    /// The id that pooling by `eos` looks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eos_id: Option<u32>,
 }
+
+// The signatures are serde's.
 
 fn default_head_width() -> u32 {
     64
@@ -140,6 +182,15 @@ impl VisionConfig {
         Tokens(side * side)
     }
 
+    /// The attention pooling, where that is how the image is pooled.
+    #[must_use]
+    pub fn attention_pool(&self) -> Option<AttentionPool> {
+        match self.pool_type {
+            ImagePool::Attention(pool) => Some(pool),
+            ImagePool::Tok | ImagePool::Avg => None,
+        }
+    }
+
     /// Attention heads.
     #[must_use]
     pub fn heads(&self) -> u32 {
@@ -154,6 +205,12 @@ impl VisionConfig {
 }
 
 impl TextConfig {
+    /// Positions beyond the text's: the class token's, where there is one.
+    #[must_use]
+    pub fn extra_tokens(&self) -> u32 {
+        u32::from(self.pool_type == TextPool::Class)
+    }
+
     /// Width of the MLP's hidden layer: `int(width * mlp_ratio)`, as `open_clip` rounds it.
     #[must_use]
     pub fn mlp_width(&self) -> u32 {

@@ -6,7 +6,7 @@
 //! out what is linear in the width (norms, biases, activation functions), as `open_clip` does in
 //! `docs/model_profile.csv`, whose every printed digit this reproduces.
 
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, AttentionPool, AttentionPoolKind, ImagePool, ImagePositions};
 use crate::units::{Flops, Tokens};
 
 /// Channels of an image.
@@ -50,6 +50,29 @@ fn block_parameters(width: u64, mlp: u64) -> u64 {
     4 * width * width + 4 * width + 2 * width * mlp + mlp + width + 4 * width
 }
 
+/// Weights of the poolers: each has its queries of width e, their projection and that of what comes out e² each, keys
+/// and values we each, four biases of e, norms over queries and tokens.
+fn pooler_parameters(pool: AttentionPool, width: u64, embed: u64) -> u64 {
+    let one = |queries: u64| queries * embed + 2 * embed * embed + 2 * width * embed + 6 * embed + 2 * width;
+    let second = if pool.kind == AttentionPoolKind::Single { 0 } else { one(1) };
+    one(u64::from(pool.queries)) + second
+}
+
+/// Multiply-accumulates of the poolers over `tokens` tokens: queries projected and projected back, keys and values of
+/// every token, scores and their weighted sum.
+fn pooler_macs(pool: AttentionPool, width: f64, embed: f64, tokens: f64) -> f64 {
+    let one = |queries: f64, tokens: f64| {
+        2.0 * queries * embed * embed + 2.0 * tokens * width * embed + 2.0 * queries * tokens * embed
+    };
+    let queries = f64::from(pool.queries);
+    one(queries, tokens)
+        + match pool.kind {
+            AttentionPoolKind::Single => 0.0,
+            AttentionPoolKind::Parallel => one(1.0, tokens),
+            AttentionPoolKind::Cascade => one(1.0, queries),
+        }
+}
+
 /// Counts the parameters. Positions count at full length whether learned or fixed, as in `open_clip`.
 #[must_use]
 pub fn parameters(architecture: &Architecture) -> ParameterCounts {
@@ -59,20 +82,30 @@ pub fn parameters(architecture: &Architecture) -> ParameterCounts {
     let width = u64::from(vision.width);
     let patch = u64::from(vision.patch_size);
     let positions = (u64::from(vision.tokens_at(vision.image_size).0) + 1) * width;
-    let norms = if vision.no_ln_pre { 2 * width } else { 4 * width };
+    let fixed = if vision.pos_embed_type == ImagePositions::SinCos2d { positions } else { 0 };
+    let norm_before = if vision.no_ln_pre { 0 } else { 2 * width };
+    // Attention pooling ends at the embedding's width, where the last norm and the projection then are.
+    let (pooler, pooled) = match vision.pool_type {
+        ImagePool::Attention(pool) => (pooler_parameters(pool, width, embed), embed),
+        ImagePool::Tok | ImagePool::Avg => (0, width),
+    };
     let image = CHANNELS * patch * patch * width
         + width
         + positions
         + u64::from(vision.layers) * block_parameters(width, u64::from(vision.mlp_width()))
-        + norms
-        + width * embed;
+        + norm_before
+        + pooler
+        + 2 * pooled
+        + pooled * embed;
 
     let width = u64::from(text.width);
-    let text = (u64::from(text.vocab_size) + u64::from(text.context_length)) * width
+    // A class token has an embedding and a position.
+    let positions = u64::from(text.context_length) + 2 * u64::from(text.extra_tokens());
+    let text = (u64::from(text.vocab_size) + positions) * width
         + u64::from(text.layers) * block_parameters(width, u64::from(text.mlp_width()))
         + 2 * width
         + width * embed;
-    ParameterCounts { image, text, total: image + text + 1, fixed: positions }
+    ParameterCounts { image, text, total: image + text + 1, fixed }
 }
 
 /// Multiply-accumulates of a tower's blocks over `tokens` tokens.
@@ -92,10 +125,13 @@ pub fn forward_flops(architecture: &Architecture, image_tokens: Tokens, text_tok
     let patch_values = CHANNELS as f64 * f64::from(vision.patch_size).powi(2);
     let image = block_macs(width, f64::from(vision.mlp_width()), f64::from(vision.layers), patches + 1.0)
         + patches * patch_values * width
-        + width * embed;
+        + match vision.pool_type {
+            ImagePool::Attention(pool) => pooler_macs(pool, width, embed, patches + 1.0) + embed * embed,
+            ImagePool::Tok | ImagePool::Avg => width * embed,
+        };
 
     let width = f64::from(text.width);
-    let tokens = f64::from(text_tokens.0);
+    let tokens = f64::from(text_tokens.0 + text.extra_tokens());
     let text = block_macs(width, f64::from(text.mlp_width()), f64::from(text.layers), tokens) + width * embed;
     TowerFlops { image: Flops(2.0 * image), text: Flops(2.0 * text) }
 }
@@ -156,6 +192,25 @@ mod tests {
         }
         let rows = PROFILE.lines().count() - 1;
         assert_eq!((checked, rows), (21, 21), "rows of the profile that are reproduced");
+    }
+
+    #[test]
+    fn pooled_towers_count_as_open_clip_has_them() {
+        // tests/peers/counts.py writes the file from open_clip's own models.
+        let mut rows = csv::Reader::from_reader(include_str!("../data/pooled_towers.csv").as_bytes());
+        let mut checked = 0;
+        for row in rows.records() {
+            let row = row.expect("a row");
+            let architecture = crate::open_clip::read_config(&row[5], &row[0]).expect(&row[0]);
+            let count = |column: usize| row[column].parse::<u64>().expect("a number");
+            let counts = parameters(&architecture);
+            assert_eq!((counts.image, counts.text), (count(1), count(2)), "{}", &row[0]);
+            let full = architecture.vision_cfg.tokens_at(architecture.vision_cfg.image_size);
+            let flops = forward_flops(&architecture, full, Tokens(architecture.text_cfg.context_length));
+            assert_eq!((flops.image.0 as u64, flops.text.0 as u64), (count(3), count(4)), "{}", &row[0]);
+            checked += 1;
+        }
+        assert_eq!(checked, 7);
     }
 
     #[test]

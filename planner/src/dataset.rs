@@ -14,6 +14,8 @@ pub struct Dataset {
     pub unique_samples: Option<Samples>,
     /// Whether anybody can download it today (links at least).
     pub public: bool,
+    /// The largest set that the same rule filters from the same pool, of which this set's pool is a random part.
+    pub filtered_like: Option<&'static str>,
 }
 
 const fn millions(count: u64) -> Option<Samples> {
@@ -21,14 +23,22 @@ const fn millions(count: u64) -> Option<Samples> {
 }
 
 macro_rules! sets {
-    ($($name:literal [$($alias:literal),*] $unique:expr, $public:literal;)*) => {
-        &[$(Dataset { name: $name, aliases: &[$($alias),*], unique_samples: $unique, public: $public }),*]
+    ($($name:literal [$($alias:literal),*] $unique:expr, $public:literal $(, like $like:literal)?;)*) => {
+        &[$(Dataset {
+            name: $name,
+            aliases: &[$($alias),*],
+            unique_samples: $unique,
+            public: $public,
+            filtered_like: sets!(@ $($like)?),
+        }),*]
     };
+    (@) => { None };
+    (@ $like:literal) => { Some($like) };
 }
 
 /// All known sets. Sizes are those of their papers (DataComp 2304.14108, LAION 2111.02114 and 2210.08402,
 /// Cherti et al. 2212.07143, MetaCLIP 2309.16671, DFN 2309.17425, CLIP 2103.00020, EVA-CLIP 2303.15389).
-static KNOWN: &[Dataset] = sets! {
+const KNOWN: &[Dataset] = sets! {
     "DataComp-1B" ["datacomp", "datacomp-xl", "datacomp-1.4b"] millions(1_400), true;
     "Re-LAION-1.4B" ["relaion", "relaion2b-en"] millions(1_400), true;
     "LAION-2B" ["laion2b-en"] millions(2_170), true;
@@ -41,23 +51,23 @@ static KNOWN: &[Dataset] = sets! {
     "DFN-2B" ["dfn"] millions(2_000), true;
     "DFN-5B" [] millions(5_000), false;
     "Merged-2B" [] millions(2_000), false;
-    "DataComp-1B subset L" ["datacomp-l", "datacomp-large"] millions(140), true;
-    "DataComp-1B subset M" ["datacomp-m", "datacomp-medium"] millions(14), true;
+    "DataComp-1B subset L" ["datacomp-l", "datacomp-large"] millions(140), true, like "DataComp-1B";
+    "DataComp-1B subset M" ["datacomp-m", "datacomp-medium"] millions(14), true, like "DataComp-1B";
     "CommonPool-XL unfiltered" ["commonpool", "commonpool-xl"] millions(12_800), true;
     "CommonPool-XL clip-filter" ["commonpool-xl-clip"] None, true;
     "CommonPool-XL laion-filter" ["commonpool-xl-laion"] None, true;
-    "CommonPool-L unfiltered" ["commonpool-l"] millions(1_280), true;
-    "CommonPool-L clip-filter" ["commonpool-l-clip"] None, true;
-    "CommonPool-L laion-filter" ["commonpool-l-laion"] None, true;
+    "CommonPool-L unfiltered" ["commonpool-l"] millions(1_280), true, like "CommonPool-XL unfiltered";
+    "CommonPool-L clip-filter" ["commonpool-l-clip"] None, true, like "CommonPool-XL clip-filter";
+    "CommonPool-L laion-filter" ["commonpool-l-laion"] None, true, like "CommonPool-XL laion-filter";
     "CommonPool-L image-filter" ["commonpool-l-image"] None, true;
     "CommonPool-L text-filter" ["commonpool-l-text"] None, true;
     "CommonPool-L basic-filter" ["commonpool-l-basic"] None, true;
-    "CommonPool-M unfiltered" ["commonpool-m"] millions(128), true;
-    "CommonPool-M clip-filter" ["commonpool-m-clip"] None, true;
-    "CommonPool-M laion-filter" ["commonpool-m-laion"] None, true;
-    "CommonPool-M image-filter" ["commonpool-m-image"] None, true;
-    "CommonPool-M text-filter" ["commonpool-m-text"] None, true;
-    "CommonPool-M basic-filter" ["commonpool-m-basic"] None, true;
+    "CommonPool-M unfiltered" ["commonpool-m"] millions(128), true, like "CommonPool-XL unfiltered";
+    "CommonPool-M clip-filter" ["commonpool-m-clip"] None, true, like "CommonPool-XL clip-filter";
+    "CommonPool-M laion-filter" ["commonpool-m-laion"] None, true, like "CommonPool-XL laion-filter";
+    "CommonPool-M image-filter" ["commonpool-m-image"] None, true, like "CommonPool-L image-filter";
+    "CommonPool-M text-filter" ["commonpool-m-text"] None, true, like "CommonPool-L text-filter";
+    "CommonPool-M basic-filter" ["commonpool-m-basic"] None, true, like "CommonPool-L basic-filter";
 };
 
 /// Every known data set, the most used first.
@@ -77,8 +87,49 @@ pub fn lookup(name: &str) -> Option<&'static Dataset> {
     index_of(name).map(|index| &known()[index])
 }
 
+/// Position in [`known`] of the largest set that is filtered from the same pool by the same rule. The pools of DataComp
+/// are random parts of one another (arXiv 2304.14108, section 3.1), so one filter leaves pairs of the same quality of
+/// each, only fewer of them.
+pub(crate) const fn quality_of(index: usize) -> usize {
+    QUALITY[index]
+}
+
+static QUALITY: [usize; KNOWN.len()] = {
+    let mut of = [0; KNOWN.len()];
+    let mut index = 0;
+    while index < KNOWN.len() {
+        of[index] = match KNOWN[index].filtered_like {
+            None => index,
+            Some(name) => position(name),
+        };
+        index += 1;
+    }
+    of
+};
+
+/// Position of exactly this name, at compile time.
+const fn position(name: &str) -> usize {
+    let mut index = 0;
+    while index < KNOWN.len() {
+        let (a, b) = (name.as_bytes(), KNOWN[index].name.as_bytes());
+        let mut at = 0;
+        while at < a.len() && at < b.len() && a[at] == b[at] {
+            at += 1;
+        }
+        if at == a.len() && at == b.len() {
+            return index;
+        }
+        index += 1;
+    }
+    panic!("no set of this name")
+}
+
 /// Position in [`known`] of the set of this name or alias.
 pub(crate) fn index_of(name: &str) -> Option<usize> {
+    // A search asks by the million, and by the set's own name.
+    if let Some(index) = known().iter().position(|set| set.name == name) {
+        return Some(index);
+    }
     let asked = key(name);
     known().iter().position(|set| {
         key(set.name).eq(asked.clone()) || set.aliases.iter().any(|alias| key(alias).eq(asked.clone()))

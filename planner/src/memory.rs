@@ -1,7 +1,7 @@
 //! What training keeps in a device's memory, and the largest microbatch that fits.
 
 use crate::accelerator::{Accelerator, Runtime};
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, AttentionPool, AttentionPoolKind, ImagePool};
 use crate::compute::parameters;
 use crate::units::{Tokens, grouped};
 
@@ -122,6 +122,22 @@ fn block_numbers(width: f64, mlp: f64, heads: f64, tokens: f64) -> f64 {
     tokens * (8.0 * width + 2.0 * mlp) + 2.0 * heads * tokens * tokens
 }
 
+/// Numbers that a pooler keeps: its normed tokens, keys and values; its queries before and after their projection and
+/// what comes out; scores before and after the softmax.
+fn pooler_numbers(pool: AttentionPool, width: f64, embed: f64, tokens: f64) -> f64 {
+    let heads = f64::from(pool.heads);
+    let one = |queries: f64, tokens: f64| {
+        tokens * (width + 2.0 * embed) + 3.0 * queries * embed + 2.0 * heads * queries * tokens
+    };
+    let queries = f64::from(pool.queries);
+    one(queries, tokens)
+        + match pool.kind {
+            AttentionPoolKind::Single => 0.0,
+            AttentionPoolKind::Parallel => one(1.0, tokens),
+            AttentionPoolKind::Cascade => one(1.0, queries),
+        }
+}
+
 /// Bytes of one sample's activations in both towers.
 fn sample_bytes(
     architecture: &Architecture,
@@ -140,8 +156,16 @@ fn sample_bytes(
         }
     };
     let image = f64::from(image_tokens.0) + 1.0;
-    let numbers = tower(vision.width, vision.mlp_width(), vision.heads(), vision.layers, image)
-        + tower(text.width, text.mlp_width(), text.heads, text.layers, f64::from(text_tokens.0));
+    let pooler = match vision.pool_type {
+        ImagePool::Attention(pool) => {
+            pooler_numbers(pool, f64::from(vision.width), f64::from(architecture.embed_dim), image)
+        }
+        ImagePool::Tok | ImagePool::Avg => 0.0,
+    };
+    let text_tokens = text_tokens.0 + text.extra_tokens();
+    let numbers = pooler
+        + tower(vision.width, vision.mlp_width(), vision.heads(), vision.layers, image)
+        + tower(text.width, text.mlp_width(), text.heads, text.layers, f64::from(text_tokens));
     numbers * number
 }
 

@@ -1,6 +1,6 @@
 //! Architectures from `open_clip`'s model-config files.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::architecture::Architecture;
 
@@ -26,15 +26,31 @@ fn refuse(field: &str, value: &Value, problem: &str, hint: &str) -> ConfigError 
     ConfigError { field: field.to_owned(), value, problem: problem.to_owned(), hint: hint.to_owned() }
 }
 
-/// Towers that are no plain ViT or text transformer, each with what it is.
-const OTHER_TOWERS: [(&str, &str, &str); 6] = [
-    ("vision_cfg", "timm_model_name", "an image tower from timm is not a plain ViT"),
-    ("vision_cfg", "attentional_pool", "attention pooling is not trained here"),
-    ("vision_cfg", "hf_model_name", "an image tower from the hub is not a plain ViT"),
-    ("text_cfg", "hf_model_name", "a text tower from the hub is not a plain transformer"),
-    ("text_cfg", "embed_cls", "a CoCa text tower is not trained here"),
-    ("", "multimodal_cfg", "a captioning decoder makes it a CoCa, not a CLIP"),
+/// Towers that are no plain ViT or text transformer, each with what it is and what would do.
+const OTHER_TOWERS: [(&str, &str, &str, &str); 5] = [
+    (
+        "vision_cfg",
+        "timm_model_name",
+        "an image tower from timm has sizes and pooling of its own, which the config does not say",
+        "write its sizes as layers, width, patch_size; SigLIP's `timm_pool` = `map` is near `attentional_pool` with \
+         one query, but has an MLP of its own",
+    ),
+    ("vision_cfg", "hf_model_name", "an image tower from the hub is not a plain ViT", PLAIN),
+    ("text_cfg", "hf_model_name", "a text tower from the hub is not a plain transformer", PLAIN),
+    (
+        "text_cfg",
+        "proj_bias",
+        "a text projection with a bias is not counted",
+        "leave it out: it is embed_dim numbers",
+    ),
+    (
+        "",
+        "multimodal_cfg",
+        "a captioning decoder makes it a CoCa, not a CLIP",
+        "leave it out to plan the two contrastive towers alone; their attention pooling and class token are counted",
+    ),
 ];
+const PLAIN: &str = "use a config with plain towers, such as ViT-B-32.json or ViT-H-14-CLIPA.json";
 
 /// Reads a config's text; `name` is what the architecture is called where the file does not say. Fields that do not
 /// change the size of a tower (tokenizers, initialisation, kinds of GELU) are left aside.
@@ -59,11 +75,10 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
             return Err(refuse(tower, &found, "is not there, so this is no CLIP", hint));
         }
     }
-    for (tower, field, problem) in OTHER_TOWERS {
+    for (tower, field, problem, hint) in OTHER_TOWERS {
         let found = if tower.is_empty() { config.get(field) } else { config[tower].get(field) };
         if let Some(found) = found.filter(|found| !matches!(found, Value::Null | Value::Bool(false))) {
             let path = if tower.is_empty() { field.to_owned() } else { format!("{tower}.{field}") };
-            let hint = "use a config with plain towers, such as ViT-B-32.json or ViT-H-14-CLIPA.json";
             return Err(refuse(&path, found, problem, hint));
         }
     }
@@ -83,6 +98,9 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
         vision.entry("patch_size").or_insert(Value::from(16));
         // Positions count the same however they are filled.
         vision.remove("pos_embed_type");
+        if let Some(pool) = attention_pool(vision)? {
+            vision.insert("pool_type".to_owned(), pool);
+        }
         keep(
             vision,
             &[
@@ -104,6 +122,13 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
         if text.get("hf_tokenizer_name").is_some_and(|name| name != "bert-base-uncased") {
             text.remove("hf_tokenizer_name");
         }
+        if text.get("embed_cls") == Some(&Value::Bool(true)) {
+            // It replaces whatever pooling is named.
+            text.insert("pool_type".to_owned(), Value::from("class"));
+        } else if text.get("pool_type") == Some(&Value::from("eos")) {
+            // `CLIPTextCfg.eos_id`, for CLIP's own tokenizer as little use as there.
+            text.entry("eos_id").or_insert(Value::from(2));
+        }
         keep(
             text,
             &[
@@ -116,6 +141,7 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
                 "mlp_ratio",
                 "pool_type",
                 "no_causal_mask",
+                "eos_id",
             ],
         );
     }
@@ -136,6 +162,26 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
         hint: error.hint,
     })?;
     Ok(architecture)
+}
+
+/// `attentional_pool` with its queries and heads, which replaces the pooling named beside it.
+fn attention_pool(vision: &Map<String, Value>) -> Result<Option<Value>, ConfigError> {
+    let kind = match vision.get("attentional_pool") {
+        None | Some(Value::Null | Value::Bool(false)) => return Ok(None),
+        Some(Value::Bool(true)) => "single",
+        Some(Value::String(kind)) if kind == "parallel" || kind == "cascade" => kind.as_str(),
+        Some(other) => {
+            let hint = "use true, \"parallel\" or \"cascade\"";
+            return Err(refuse("vision_cfg.attentional_pool", other, "is no kind of it", hint));
+        }
+    };
+    let number = |field: &str, usual: u32| vision.get(field).cloned().unwrap_or(Value::from(usual));
+    let pool = json!({
+        "kind": kind,
+        "queries": number("attn_pooler_queries", 256),
+        "heads": number("attn_pooler_heads", 8),
+    });
+    Ok(Some(json!({ "attention": pool })))
 }
 
 fn keep(map: &mut Map<String, Value>, fields: &[&str]) {
@@ -168,7 +214,15 @@ mod tests {
                 "vision_cfg.layers",
             ),
             ("\"patch_size\": 32", "\"timm_model_name\": \"convnext_base\"", "vision_cfg.timm_model_name"),
-            ("\"patch_size\": 32", "\"attentional_pool\": true", "vision_cfg.attentional_pool"),
+            ("\"patch_size\": 32", "\"attentional_pool\": \"both\"", "vision_cfg.attentional_pool"),
+            (
+                "\"patch_size\": 32",
+                "\"attentional_pool\": true, \"attn_pooler_heads\": 7",
+                "architecture.vision_cfg.pool_type.attention.heads",
+            ),
+            ("\"patch_size\": 32", "\"attentional_pool\": \"cascade\"", "architecture.embed_dim"),
+            ("\"heads\": 8", "\"heads\": 8, \"proj_bias\": true", "text_cfg.proj_bias"),
+            ("\"embed_dim\": 512", "\"embed_dim\": 512, \"multimodal_cfg\": {}", "multimodal_cfg"),
             ("\"text_cfg\"", "\"other_cfg\"", "text_cfg"),
             ("\"embed_dim\": 512,", "", "embed_dim"),
             ("\"heads\": 8", "\"heads\": 7", "architecture.text_cfg.heads"),

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use shoestring_planner::recipe::{
-    ImageReduction, Recipe, RecipeError, kept_image_tokens, read_manifest, read_recipe, write_recipe,
+    EvaluatedWeights, ImageReduction, Recipe, RecipeError, Schedule, kept_image_tokens, read_manifest,
+    read_recipe, write_recipe,
 };
 use shoestring_planner::units::{Tokens, Usd};
 
@@ -46,6 +47,55 @@ fn newer_version_is_refused_before_its_fields_are_judged() {
 }
 
 #[test]
+fn a_choice_that_is_not_there_is_named_with_its_field_and_those_that_are() {
+    for (from, to, field, choice) in [
+        ("pool_type = \"avg\"", "pool_type = \"max\"", "pool_type = \"max\"", "`tok` or `avg`"),
+        ("pool_type = \"last\"", "pool_type = \"mean\"", "pool_type = \"mean\"", "`argmax`"),
+        ("\"sin_cos2d\"", "\"rope\"", "pos_embed_type = \"rope\"", "`learnable`"),
+        ("text_tokens = 8", "text_tokens = 8\nschedule = \"step\"", "schedule = \"step\"", "`wsd`"),
+        (
+            "image_reduction = \"resize\"",
+            "image_reduction = \"crop\"",
+            "image_reduction = \"crop\"",
+            "`grid`",
+        ),
+    ] {
+        let (message, _) = refusal(from, to);
+        assert!(message.contains(field) && message.contains(choice), "{message}");
+    }
+}
+
+#[test]
+fn how_a_recipe_trains_survives_a_round_trip() {
+    let text = FIXTURE
+        .replacen("beta2 = 0.95", "beta2 = 0.95\nlayer_decay = 0.75\nema_decay = 0.999", 1)
+        .replacen("text_tokens = 8", "text_tokens = 8\nschedule = \"wsd\"\ndecay_fraction = 0.1", 1)
+        .replacen(
+            "name = \"finetune\"",
+            "name = \"finetune\"\ncarry_optimizer = true\nschedule = \"constant\"",
+            1,
+        )
+        .replacen("\"sin_cos2d\"", "\"learnable\"", 1)
+        .replacen(
+            "pool_type = \"avg\"",
+            "pool_type = { attention = { kind = \"single\", queries = 1, heads = 4 } }",
+            1,
+        )
+        .replacen("pool_type = \"last\"", "pool_type = \"eos\"\neos_id = 49407", 1);
+    let recipe = read(&text).expect("reads");
+    assert_eq!((recipe.optimizer.layer_decay, recipe.optimizer.ema_decay), (Some(0.75), Some(0.999)));
+    assert_eq!((recipe.stages[0].schedule, recipe.stages[0].decay_fraction), (Schedule::Wsd, Some(0.1)));
+    assert!(recipe.stages[1].carry_optimizer && recipe.stages[1].schedule == Schedule::Constant);
+    assert_eq!(read(&write_recipe(&recipe, &[])).expect("own writing"), recipe);
+    let mut mean = recipe.clone();
+    mean.evaluation.weights = EvaluatedWeights::Ema;
+    assert_eq!(read(&write_recipe(&mean, &[])).expect("own writing"), mean);
+    mean.optimizer.ema_decay = None;
+    let error = mean.check().expect_err("nothing to measure");
+    assert_eq!(error.to_string(), "evaluation.weights = ema: needs optimizer.ema_decay");
+}
+
+#[test]
 fn wrong_type_names_the_line() {
     let (message, _) = refusal("batch = 64", "batch = \"many\"");
     assert!(message.contains("invalid type") && message.starts_with("recipe.toml:"), "{message}");
@@ -70,6 +120,31 @@ fn values_that_cannot_be_carried_out_are_named_with_a_hint() {
         ("unique_samples = 4096", "unique_samples = 0", "data.unique_samples = 0"),
         ("beta2 = 0.95", "beta2 = 1.5", "optimizer.beta2 = 1.5"),
         ("keep = 2", "keep = 0", "checkpoint.keep = 0"),
+        ("beta2 = 0.95", "layer_decay = 1.5", "optimizer.layer_decay = 1.5"),
+        ("beta2 = 0.95", "ema_decay = 1.0", "optimizer.ema_decay = 1"),
+        ("clip_norm = 1.0", "clip_norm = 0.0", "optimizer.clip_norm = 0"),
+        ("text_tokens = 8", "text_tokens = 8\ndecay_fraction = 0.5", "stage[0].decay_fraction = 0.5"),
+        ("text_tokens = 8", "text_tokens = 8\ncarry_optimizer = true", "stage[0].carry_optimizer = true"),
+        (
+            "text_tokens = 8",
+            "text_tokens = 8\nschedule = \"wsd\"\ndecay_fraction = 1.5",
+            "stage[0].decay_fraction = 1.5",
+        ),
+        (
+            "pool_type = \"avg\"",
+            "pool_type = { attention = { kind = \"single\", queries = 0, heads = 4 } }",
+            "architecture.vision_cfg.pool_type.attention.queries = 0",
+        ),
+        (
+            "pool_type = \"avg\"",
+            "pool_type = { attention = { kind = \"single\", queries = 1, heads = 5 } }",
+            "architecture.vision_cfg.pool_type.attention.heads = 5",
+        ),
+        (
+            "context_length = 16",
+            "context_length = 16\neos_id = 49408",
+            "architecture.text_cfg.eos_id = 49408",
+        ),
     ] {
         let (message, hint) = refusal(from, to);
         assert!(message.contains(field), "{to}: {message}");

@@ -132,7 +132,7 @@ learning_rate = 0.0001
             journal.append(Draft { time, ..draft }).unwrap();
             journal.account().spent().dollars()
         };
-        append(0.0, Draft { amount: usd(self.cap), ..self.draft(Kind::Open) });
+        append(0.0, Draft { amount: Some(usd(self.cap)), ..self.draft(Kind::Open) });
         let all: u64 = self.steps.iter().sum();
         for (index, stage) in ["pretrain", "finetune"].into_iter().enumerate() {
             let batch = [64, 32][index];
@@ -145,13 +145,15 @@ learning_rate = 0.0001
                 let cost = Usd::from_dollars(self.usd_per_hour * seconds / 3600.0);
                 let reserve = Usd::from_micros(cost.micros() * 5 / 4);
                 let base = Draft { purpose: Purpose::Train, ..base };
-                append(clock, Draft { amount: reserve, ..base.clone() });
+                append(clock, Draft { amount: Some(reserve), ..base.clone() });
                 if self.cut_off && step == all {
                     break;
                 }
                 clock += seconds;
-                let spent =
-                    append(clock, Draft { kind: Kind::Settle, amount: cost, seconds, ..base.clone() });
+                let spent = append(
+                    clock,
+                    Draft { kind: Kind::Settle, amount: Some(cost), seconds: Some(seconds), ..base.clone() },
+                );
                 let time = (start() + Duration::milliseconds((clock * 1e3) as i64)).to_rfc3339();
                 let loss = f64::from(batch as u32).ln()
                     * (0.35 + 0.65 * (-(step as f64) / (0.3 * all as f64)).exp())
@@ -191,18 +193,10 @@ learning_rate = 0.0001
 
     fn draft(&self, kind: Kind) -> Draft {
         Draft {
-            time: start(),
             run: self.name.clone(),
-            stage: String::new(),
-            step: 0,
-            kind,
-            purpose: Purpose::Run,
-            amount: Usd::ZERO,
-            quantum: 0,
-            seconds: 0.0,
-            usd_per_hour: usd(self.usd_per_hour),
+            usd_per_hour: Some(usd(self.usd_per_hour)),
             price_source: "stated".to_owned(),
-            note: String::new(),
+            ..Draft::new(kind, start())
         }
     }
 }

@@ -13,9 +13,14 @@ use crate::progress::bar;
 
 pub(crate) fn calibrate(args: &CalibrateArgs, printer: Printer) -> Result<Exit, Failure> {
     let bar = bar(printer, 1, "measuring");
-    let calibration = calibrate::measure(f64::from(args.seconds), &mut |measuring| {
+    // Checkpoints are written near by: measured on the same disk.
+    let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(std::path::Path::new("."));
+    let today = chrono::Utc::now().date_naive().to_string();
+    let calibration = calibrate::measure(f64::from(args.seconds), folder, &today, &mut |measuring| {
         bar.set_length(measuring.total as u64);
         bar.set_position(measuring.done as u64);
+        bar.set_message(measuring.what);
     })
     .map_err(|error| {
         let hint = error.hint();
@@ -56,6 +61,24 @@ fn text(args: &CalibrateArgs, calibration: &Calibration) -> String {
             row.samples_per_second,
             row.flops_per_second / 1e9
         );
+    }
+    let _ = writeln!(
+        out,
+        "\n{:>6} {:>9} {:>7} {:>18}   (read, cropped, resized, one core)",
+        "format", "stored px", "px", "pictures/s per core"
+    );
+    for row in &calibration.pictures {
+        let _ = writeln!(
+            out,
+            "{:>6} {:>9} {:>7} {:>18.0}",
+            row.format.word(),
+            row.stored_px,
+            row.image_size_px,
+            row.per_second_per_core
+        );
+    }
+    if let Some(rate) = calibration.checkpoint_bytes_per_second {
+        let _ = writeln!(out, "\na checkpoint is written at {:.0} MB/s", rate / 1e6);
     }
     let _ = writeln!(out, "\n{}", args.out.display());
     out

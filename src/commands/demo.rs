@@ -74,7 +74,7 @@ impl Tour {
                 anyhow::anyhow!(
                     "the tour stopped at `shoestring {}` (exit code {})",
                     words.join(" "),
-                    exit as u8
+                    exit.code()
                 ),
             )
             .hint("`shoestring demo` goes on where it stopped".to_owned())),

@@ -5,6 +5,7 @@ mod bench;
 mod calibrate;
 mod data;
 mod demo;
+mod guard;
 mod law;
 mod ledger;
 mod plan;
@@ -18,7 +19,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, DataCommand, LedgerCommand, PricesCommand};
+use crate::cli::{Cli, Command, DataCommand, PricesCommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 
@@ -27,9 +28,10 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
     match cli.command {
         Command::Plan(args) => plan::plan(&args, printer),
         Command::Run(args) => run::run(&args, printer),
+        Command::Guard(args) => guard::guard(&args, printer),
+        Command::Keeper(args) => guard::keeper(&args),
         Command::Status(args) => status::status(&args, printer),
-        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(&args, printer),
-        Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
+        Command::Ledger(command) => ledger::ledger(&command, printer),
         Command::Report(args) => report::report(&args, printer),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
         Command::Data(DataCommand::Inspect(args)) => data::inspect(&args, printer),

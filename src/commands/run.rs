@@ -2,22 +2,25 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
+use shoestring_experiments::lease::{KernelLease, process_age_seconds};
 use shoestring_experiments::run::{Check, Options, Order, Outcome, RunError, Standing, check, start};
 use shoestring_experiments::signals;
+use shoestring_ledger::SystemClock;
 use shoestring_planner::recipe::{Recipe, read_recipe};
 use shoestring_planner::units::Hours;
 
 use super::read_text;
 use crate::cli::{Format, RunArgs};
 use crate::failure::{Exit, Failure};
-use crate::output::Printer;
+use crate::output::{Printer, complain};
 use crate::progress::RunProgress;
 
 pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
     // First of all, so that the money is counted from here and no signal is missed.
-    let options = Options { stop: signals::watch()?, ..Options::default() };
+    let options = options(args)?;
     let text = read_text(&args.recipe)?;
     let recipe = read_recipe(&text, &args.recipe).map_err(|error| {
         let hint = error.hint();
@@ -49,6 +52,29 @@ pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
         Outcome::CapReached(_) => Exit::CapReached,
         Outcome::Interrupted(_) => Exit::Interrupted,
     })
+}
+
+/// The seams of a real run: the clock has been running since the system started the process, and the kernel ends
+/// the process when it outlives what is paid for.
+pub(super) fn options(args: &RunArgs) -> Result<Options, Failure> {
+    // Less than a second, unless other verbs ran before in the same process: their time is not the run's.
+    let age = std::time::Duration::from_secs_f64(process_age_seconds().min(1.0));
+    Ok(Options {
+        clock: Arc::new(SystemClock::running_for(age)),
+        stop: signals::watch()?,
+        lease: Some(Arc::new(KernelLease::new(lapsed)?)),
+        until: args.until,
+        notice: args.spot_notice.clone(),
+        budget: args.budget.clone(),
+        price: args.price_file.clone(),
+    })
+}
+
+/// The end of a process whose work at hand outlasts the money for it. The ledger says so already.
+#[expect(clippy::exit, reason = "another thread is in the middle of work that does not end")]
+pub(super) fn lapsed(why: &str) {
+    complain(&format!("error: {why}\nhint: the same command goes on from the newest checkpoint"));
+    std::process::exit(signals::INTERRUPTED);
 }
 
 pub(super) fn failure(error: RunError) -> Failure {

@@ -1,9 +1,13 @@
 //! `status`: where runs stand.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use shoestring_experiments::signals;
 use shoestring_experiments::status::{self, RunState, Status};
 use shoestring_planner::units::Hours;
 
@@ -12,7 +16,29 @@ use crate::cli::{Format, StatusArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::{Printer, complain};
 
+/// Clears a terminal and goes to its upper left corner.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
 pub(crate) fn status(args: &StatusArgs, printer: Printer) -> Result<Exit, Failure> {
+    if !args.watch {
+        return screen(args, printer, "");
+    }
+    let stop = signals::watch()?;
+    let clear = if args.format == Format::Text && std::io::stdout().is_terminal() { CLEAR } else { "" };
+    let every = Duration::from_secs_f64(args.every.clamp(0.1, 3600.0));
+    loop {
+        screen(args, printer, clear)?;
+        let since = Instant::now();
+        while since.elapsed() < every {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Exit::Success);
+            }
+            std::thread::sleep(Duration::from_millis(50).min(every));
+        }
+    }
+}
+
+fn screen(args: &StatusArgs, printer: Printer, clear: &str) -> Result<Exit, Failure> {
     let named = !args.paths.is_empty();
     let roots = if named { args.paths.clone() } else { vec![PathBuf::from("runs")] };
     let mut directories = Vec::new();
@@ -41,7 +67,7 @@ pub(crate) fn status(args: &StatusArgs, printer: Printer) -> Result<Exit, Failur
         }
     }
     match args.format {
-        Format::Text => printer.data(&text(&runs))?,
+        Format::Text => printer.data(&format!("{clear}{}", text(&runs)))?,
         Format::Json => printer.json(&json!({
             "schema": "shoestring.status", "version": 1, "runs": runs.iter().map(object).collect::<Vec<_>>(),
         }))?,
@@ -63,26 +89,39 @@ fn text(runs: &[Status]) -> String {
             RunState::Stopped => "stopped without an end; the same command resumes".to_owned(),
         };
         let _ = writeln!(out, "{} ({}): {state}", run.name, run.directory.display());
-        let _ = writeln!(
-            out,
-            "  progress    {:.0} %, stage {} of {} ({}), step {} of {}",
-            100.0 * run.progress(),
-            run.stage_index + 1,
-            run.stages,
-            run.stage,
-            run.step,
-            run.steps
-        );
+        if !run.is_guard {
+            let planned =
+                if run.steps_now == run.steps { String::new() } else { format!(" ({} planned)", run.steps) };
+            let _ = writeln!(
+                out,
+                "  progress    {:.0} %, stage {} of {} ({}), step {} of {}{planned}",
+                100.0 * run.progress(),
+                run.stage_index + 1,
+                run.stages,
+                run.stage,
+                run.step,
+                run.steps_now
+            );
+        }
         let reserved =
             if run.reserved.micros() > 0 { format!(", {} reserved", run.reserved) } else { String::new() };
         let _ = writeln!(out, "  money       {} of {} USD spent{reserved}", run.spent, run.cap);
+        if let (Some(burn), Some(seconds)) = (run.burn_usd_per_hour, run.cap_reached_in_seconds) {
+            let _ = writeln!(
+                out,
+                "  burn        {burn} USD per hour, the cap in {}",
+                Hours::from_seconds(seconds)
+            );
+        }
         if !matches!(run.state, RunState::Finished | RunState::CapReached)
             && let (Some(forecast), Some(seconds)) = (run.forecast, run.seconds_left)
         {
-            let over = if forecast > run.cap { ", more than the cap: the run will stop at it" } else { "" };
+            let interval = run
+                .forecast_interval
+                .map_or(String::new(), |(low, high)| format!(" ({low} to {high} at its recent speeds)"));
             let _ = writeln!(
                 out,
-                "  forecast    {forecast} USD when done, in {} at its present speed{over}",
+                "  forecast    {forecast} USD when done{interval}, in {}",
                 Hours::from_seconds(seconds)
             );
         }
@@ -103,6 +142,9 @@ fn text(runs: &[Status]) -> String {
                 100.0 / line.classes as f64
             );
         }
+        for warning in &run.warnings {
+            let _ = writeln!(out, "  warning     {warning}");
+        }
     }
     out
 }
@@ -113,7 +155,11 @@ fn object(run: &Status) -> serde_json::Value {
         "stage": run.stage, "stage_index": run.stage_index, "stages": run.stages,
         "step": run.step, "steps": run.steps, "samples_seen": run.samples_seen, "samples": run.samples,
         "cap_usd": run.cap, "spent_usd": run.spent, "settled_usd": run.settled, "reserved_usd": run.reserved,
-        "forecast_usd": run.forecast, "seconds_left": run.seconds_left,
+        "kind": if run.is_guard { "guard" } else { "run" }, "steps_now": run.steps_now,
+        "burn_usd_per_hour": run.burn_usd_per_hour, "cap_reached_in_seconds": run.cap_reached_in_seconds,
+        "forecast_usd": run.forecast, "forecast_p10_usd": run.forecast_interval.map(|(low, _)| low),
+        "forecast_p90_usd": run.forecast_interval.map(|(_, high)| high), "seconds_left": run.seconds_left,
+        "warnings": run.warnings,
         "checkpoint_step": run.checkpoint_step, "checkpoint_age_seconds": run.checkpoint_age_seconds,
         "loss": run.loss, "samples_per_second": run.samples_per_second, "evaluation": run.evaluation,
     })

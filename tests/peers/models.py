@@ -13,13 +13,20 @@ from torch import nn
 
 
 def open_clip_model(name):
-    """open_clip's own model class, its initial values included."""
+    """open_clip's own model class, its initial values included; `attention` is `tiny` with learned positions and
+    attention pooling."""
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 
-    patch, (width, depth), (text_width, text_depth), side, tokens, _ = SHAPES[name]
+    attention = name == "attention"
+    patch, (width, depth), (text_width, text_depth), side, tokens, _ = SHAPES["tiny" if attention else name]
+    pooling = {"pool_type": "avg", "final_ln_after_pool": True, "pos_embed_type": "sin_cos_2d"}
+    if attention:
+        pooling = {
+            "pool_type": "tok", "attentional_pool": True, "attn_pooler_queries": 1, "attn_pooler_heads": 8,
+            "pos_embed_type": "learnable",
+        }
     vision = CLIPVisionCfg(
-        layers=depth, width=width, head_width=64, patch_size=patch, image_size=side, pool_type="avg",
-        final_ln_after_pool=True, no_ln_pre=True, pos_embed_type="sin_cos_2d",
+        layers=depth, width=width, head_width=64, patch_size=patch, image_size=side, no_ln_pre=True, **pooling,
     )
     text = CLIPTextCfg(
         context_length=tokens, vocab_size=VOCABULARY, width=text_width, heads=text_width // 64, layers=text_depth,

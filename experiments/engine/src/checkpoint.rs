@@ -70,8 +70,13 @@ fn number_block(var: &Var) -> Result<Block> {
 
 /// The model's tensors under their `open_clip` names.
 pub fn model_bytes(clip: &Clip) -> Result<Vec<u8>> {
+    parameter_bytes(clip.parameters())
+}
+
+/// Tensors under their names, as [`model_bytes`] writes a model's.
+pub(crate) fn parameter_bytes(parameters: &Parameters) -> Result<Vec<u8>> {
     let mut blocks = BTreeMap::new();
-    for (name, var) in clip.parameters().iter() {
+    for (name, var) in parameters.iter() {
         blocks.insert(name.to_owned(), number_block(var)?);
     }
     // What PyTorch's tools look for.
@@ -126,8 +131,12 @@ fn fill<T: Real>(var: &Var, bytes: &[u8]) -> Result<()> {
 /// Sets every tensor of the model from the bytes of a file that has exactly these tensors, in the same shapes.
 /// On an error nothing is changed.
 pub fn load_model(clip: &mut Clip, bytes: &[u8]) -> Result<()> {
+    load_parameters(clip.parameters(), bytes)
+}
+
+/// As [`load_model`], into tensors by themselves.
+pub(crate) fn load_parameters(parameters: &Parameters, bytes: &[u8]) -> Result<()> {
     let tensors = open(MODEL, bytes)?;
-    let parameters = clip.parameters();
     let dtype = if parameters.dtype() == DType::F64 { Dtype::F64 } else { Dtype::F32 };
     let mut found = Vec::with_capacity(parameters.len());
     for (name, var) in parameters.iter() {
@@ -154,13 +163,23 @@ fn read_counter(tensors: &SafeTensors<'_>, name: &str) -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// Name of the counter of the steps that a running mean of the weights has seen.
+const EMA_STEPS: &str = "ema_steps";
+
 /// The optimiser's state: `exp_avg.NAME` and `exp_avg_sq.NAME` for each tensor of the model, and the counters
-/// `steps` and `skipped_in_a_row`.
-pub fn optimizer_bytes(optimizer: &AdamW, parameters: &Parameters) -> Result<Vec<u8>> {
+/// `steps` and `skipped_in_a_row`, and where a running mean of the weights is kept its `ema_steps`.
+pub(crate) fn optimizer_bytes(
+    optimizer: &AdamW,
+    parameters: &Parameters,
+    ema_steps: Option<u64>,
+) -> Result<Vec<u8>> {
     let mut blocks = BTreeMap::from([
         ("steps".to_owned(), counter(optimizer.steps)),
         ("skipped_in_a_row".to_owned(), counter(u64::from(optimizer.skipped_in_a_row))),
     ]);
+    if let Some(steps) = ema_steps {
+        blocks.insert(EMA_STEPS.to_owned(), counter(steps));
+    }
     for (name, moments) in &optimizer.moments {
         let shape = parameters.get(name)?.dims().to_vec();
         for (kind, numbers) in [("exp_avg", &moments.first), ("exp_avg_sq", &moments.second)] {
@@ -171,8 +190,13 @@ pub fn optimizer_bytes(optimizer: &AdamW, parameters: &Parameters) -> Result<Vec
     write(OPTIMIZER, blocks, VERSION_KEY, OPTIMIZER_VERSION.to_string())
 }
 
-/// An optimiser with the state that the bytes hold, for a model with these parameters.
-pub fn read_optimizer(settings: &Optimizer, parameters: &Parameters, bytes: &[u8]) -> Result<AdamW> {
+/// An optimiser with the state that the bytes hold, for a model with these parameters, and the steps of the
+/// running mean of the weights, where `settings` ask for one.
+pub(crate) fn read_optimizer(
+    settings: &Optimizer,
+    parameters: &Parameters,
+    bytes: &[u8],
+) -> Result<(AdamW, Option<u64>)> {
     let tensors = open(OPTIMIZER, bytes)?;
     let (_, metadata) = SafeTensors::read_metadata(bytes)
         .map_err(|source| EngineError::Unreadable { file: OPTIMIZER, source })?;
@@ -195,7 +219,10 @@ pub fn read_optimizer(settings: &Optimizer, parameters: &Parameters, bytes: &[u8
     }
     refuse_others(&tensors, OPTIMIZER, |name| {
         let tensor = name.strip_prefix("exp_avg.").or_else(|| name.strip_prefix("exp_avg_sq."));
-        tensor.map_or(["steps", "skipped_in_a_row"].contains(&name), |tensor| parameters.get(tensor).is_ok())
+        tensor.map_or(["steps", "skipped_in_a_row", EMA_STEPS].contains(&name), |tensor| {
+            parameters.get(tensor).is_ok()
+        })
     })?;
-    Ok(optimizer)
+    let ema_steps = settings.ema_decay.map(|_| read_counter(&tensors, EMA_STEPS)).transpose()?;
+    Ok((optimizer, ema_steps))
 }

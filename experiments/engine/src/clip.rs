@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor, Var, WithDType};
-use shoestring_planner::architecture::Architecture;
+use shoestring_planner::architecture::{Architecture, ImagePositions};
 use shoestring_planner::recipe::Precision;
 
 use crate::error::{EngineError, Result};
@@ -16,9 +16,10 @@ use crate::ops::Pooling;
 use crate::ops::level::Level;
 use crate::ops::stored::{Bf16, Stored};
 use crate::params::{LOGIT_SCALE, Parameters, Weights, tensor_specs};
+use crate::positions::Regrid;
 use crate::real::{Real, with_numbers};
 use crate::text::{self, embed, embed_backward, text_features};
-use crate::tower::{self, AllBuffers, Tape, Tower, Work, is_matrix};
+use crate::tower::{self, AllBuffers, Buffers, Tape, Tower, Work, is_matrix};
 use crate::vision::{self, image_features, image_tokens};
 
 /// Tokens whose activations an evaluation holds at a time.
@@ -37,22 +38,45 @@ pub struct Clip {
 }
 
 /// A part of the batch on its way through a tower.
-struct Pass<S: Stored> {
+pub(crate) struct Pass<S: Stored> {
     /// What the tower's blocks start from, with its graph; for texts without one.
     start: Tensor,
     work: Work,
     tape: Option<Tape<S>>,
     pooling: Pooling,
-    /// What stands for each sample after the blocks, a leaf of the graph of the features: (samples, width).
+    /// What the blocks leave for the head, a leaf of the graph of the features: (samples, width), or with
+    /// attention pooling (samples * tokens, width).
     pooled: Tensor,
     /// (samples, `embed_dim`), of length 1.
-    features: Tensor,
+    pub(crate) features: Tensor,
 }
 
 /// A loss and the gradients of every tensor; without gradients where the loss is not finite.
 pub(crate) struct Outcome<T> {
     pub(crate) loss: f64,
     pub(crate) gradients: Option<BTreeMap<String, Gradient<T>>>,
+}
+
+/// The precision that a model is computed in where a recipe does not say: bf16 where this processor multiplies
+/// bf16 numbers (AVX512-BF16), `f32` elsewhere; and `f32` in either case for a model with an odd width or head
+/// width, since bf16 is multiplied in pairs.
+#[must_use]
+pub fn resolved_precision(architecture: &Architecture, stated: Option<Precision>) -> Precision {
+    let (image, text) = (vision::tower(architecture), text::tower(architecture));
+    let even = |tower: &Tower| {
+        tower.width.is_multiple_of(2)
+            && tower.hidden.is_multiple_of(2)
+            && (tower.width / tower.heads).is_multiple_of(2)
+    };
+    let own = if multiplies_bf16() { Precision::Bf16 } else { Precision::F32 };
+    if even(&image) && even(&text) { stated.unwrap_or(own) } else { Precision::F32 }
+}
+
+/// Whether this processor has products of bf16 numbers. Where it has not, bf16 is computed all the same: operands
+/// are rounded to bf16 and multiplied as `f32`.
+#[must_use]
+pub fn multiplies_bf16() -> bool {
+    Level::current() == Level::Avx512Bf16
 }
 
 impl Clip {
@@ -68,37 +92,59 @@ impl Clip {
         seed: u64,
         dtype: DType,
     ) -> Result<Self> {
-        architecture.check()?;
+        architecture.check_trainable()?;
         let parameters = Parameters::initial(&tensor_specs(architecture, logit_scale_init), seed, dtype)?;
         Ok(Self {
             architecture: architecture.clone(),
             parameters,
-            precision: if Level::current() == Level::Avx512Bf16 { Precision::Bf16 } else { Precision::F32 },
+            precision: resolved_precision(architecture, None),
             recompute: false,
             buffers: AllBuffers::default(),
             shape: Mutex::default(),
         })
     }
 
-    /// The precision of the operands of the towers' products. At the start: bf16 where the processor
-    /// multiplies bf16 numbers (AVX512-BF16), `f32` elsewhere. Sums, norms, the residual stream and the
-    /// optimiser are `f32` in either.
-    ///
-    /// bf16 is multiplied in pairs, so a model with an odd width or head width is computed in `f32`.
+    /// The precision of the operands of the towers' products, at the start [`resolved_precision`]. Sums, norms,
+    /// the residual stream and the optimiser are `f32` in either.
     #[must_use]
     pub fn precision(&self) -> Precision {
-        let (image, text) = (vision::tower(&self.architecture), text::tower(&self.architecture));
-        let even = |tower: &Tower| {
-            tower.width.is_multiple_of(2)
-                && tower.hidden.is_multiple_of(2)
-                && (tower.width / tower.heads).is_multiple_of(2)
-        };
-        if even(&image) && even(&text) { self.precision } else { Precision::F32 }
+        self.precision
     }
 
-    /// See [`Clip::precision`].
+    /// See [`resolved_precision`].
     pub fn set_precision(&mut self, precision: Precision) {
-        self.precision = precision;
+        self.precision = resolved_precision(&self.architecture, Some(precision));
+    }
+
+    /// Takes learned positions to the grid of images of this size, by interpolation, and says how, for what goes
+    /// with them. Nothing is done where positions are computed, or of this grid already.
+    pub(crate) fn set_image_size(&mut self, image_size_px: u32) -> Result<Option<Regrid>> {
+        let vision = &mut self.architecture.vision_cfg;
+        if vision.pos_embed_type != ImagePositions::Learnable || vision.image_size == image_size_px {
+            return Ok(None);
+        }
+        if image_size_px == 0 || !image_size_px.is_multiple_of(vision.patch_size) {
+            return Err(EngineError::Input {
+                what: "the image size",
+                expected: format!("a multiple of {}", vision.patch_size),
+                found: image_size_px.to_string(),
+            });
+        }
+        let side = |size: u32| (size / vision.patch_size) as usize;
+        let (from, to) = (side(vision.image_size), side(image_size_px));
+        let regrid = Regrid { from, to, width: vision.width as usize };
+        vision.image_size = image_size_px;
+        regrid.parameters(&mut self.parameters)?;
+        Ok(Some(regrid))
+    }
+
+    /// Exchanges the trainable tensors for others of the same names and shapes.
+    pub(crate) fn exchange(&mut self, parameters: &mut Parameters) {
+        std::mem::swap(&mut self.parameters, parameters);
+    }
+
+    pub(crate) fn buffers_of<S: Stored>(&self) -> &Buffers<S> {
+        S::buffers(&self.buffers)
     }
 
     pub(crate) fn set_recompute(&mut self, recompute: bool) {
@@ -193,26 +239,32 @@ impl Clip {
         let tape = work.forward(&self.parameters, buffers, &mut x, recorded)?;
         let pooled = pooling.forward(&x, work.sequences(), width);
         buffers.give_real(x);
-        let pooled = Tensor::from_vec(pooled, (work.samples, width), &Device::Cpu)?;
+        let rows = pooled.len() / width;
+        let pooled = Tensor::from_vec(pooled, (rows, width), &Device::Cpu)?;
         // A variable is a leaf of the graph, so the backward pass leaves its gradient behind.
         Ok((tape, if recorded { Var::from_tensor(&pooled)?.into_inner() } else { pooled }))
     }
 
-    fn work(&self, tower: Tower, samples: usize, rows: usize) -> Work {
+    pub(crate) fn work(&self, tower: Tower, samples: usize, rows: usize) -> Work {
         Work { tower, samples, tokens: rows / samples, level: Level::current(), recompute: self.recompute }
     }
 
-    fn image_pass<S: Stored>(&self, images: &Images<'_>, recorded: bool) -> Result<Pass<S>> {
+    /// What the image tower's blocks start from.
+    pub(crate) fn image_start(&self, images: &Images<'_>) -> Result<Tensor> {
+        image_tokens(&self.architecture, self.weights(false), self.parameters.dtype(), images)
+    }
+
+    pub(crate) fn image_pass<S: Stored>(&self, images: &Images<'_>, recorded: bool) -> Result<Pass<S>> {
         let (weights, dtype) = (self.weights(recorded), self.parameters.dtype());
         let start = image_tokens(&self.architecture, weights, dtype, images)?;
         let work = self.work(vision::tower(&self.architecture), images.batch, start.dims()[0]);
         let pooling = vision::pooling(&self.architecture, images.batch, work.tokens);
         let (tape, pooled) = self.through_blocks(&work, &start, &pooling, recorded)?;
-        let features = unit_rows(&image_features(weights, &pooled)?)?;
+        let features = unit_rows(&image_features(&self.architecture, weights, &pooled, images.batch)?)?;
         Ok(Pass { start, work, tape, pooling, pooled, features })
     }
 
-    fn text_pass<S: Stored>(&self, texts: &Texts<'_>, recorded: bool) -> Result<Pass<S>> {
+    pub(crate) fn text_pass<S: Stored>(&self, texts: &Texts<'_>, recorded: bool) -> Result<Pass<S>> {
         let start = embed::<S::Real>(&self.parameters, texts)?;
         let work = self.work(text::tower(&self.architecture), texts.batch, start.dims()[0]);
         let pooling = text::pooling(&self.architecture, texts);
@@ -372,6 +424,6 @@ fn unit_rows(features: &Tensor) -> Result<Tensor> {
 }
 
 /// 0..batch in parts of `size`, the last one shorter.
-fn chunks(batch: usize, size: usize) -> Vec<Range<usize>> {
+pub(crate) fn chunks(batch: usize, size: usize) -> Vec<Range<usize>> {
     (0..batch).step_by(size).map(|start| start..batch.min(start + size)).collect()
 }

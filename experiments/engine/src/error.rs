@@ -37,6 +37,12 @@ pub enum EngineError {
         /// The name asked for.
         tensor: String,
     },
+    /// A checkpoint lacks a file that its recipe asks for.
+    #[error("{file} is missing from the checkpoint")]
+    MissingFile {
+        /// Which kind of file.
+        file: &'static str,
+    },
     /// A checkpoint lacks a tensor.
     #[error("tensor `{tensor}` is missing from {file}")]
     MissingTensor {
@@ -101,10 +107,16 @@ pub enum EngineError {
     /// NaN or infinity in the loss or in a gradient, for too many steps in a row.
     #[error("`{tensor}` was not finite; {in_a_row} steps in a row had to be skipped")]
     NonFinite {
-        /// `loss`, or the first tensor (by name) whose gradient is not finite.
+        /// What was the first not to be finite: `pixels`, a block, `loss`, or a tensor with such a gradient.
         tensor: String,
         /// Steps skipped in a row.
         in_a_row: u32,
+    },
+    /// A step left weights that are NaN or infinite.
+    #[error("tensor `{tensor}` is not finite any more: training cannot go on from it")]
+    BrokenWeights {
+        /// The first such tensor, by name.
+        tensor: String,
     },
     /// The learning rate given to a step is negative, NaN or infinite.
     #[error("learning rate {0} is not a finite number of at least zero")]
@@ -123,13 +135,14 @@ impl EngineError {
             Self::TokenId { .. } => {
                 Some("was the text tokenised for another vocabulary? see text_cfg.vocab_size".into())
             }
+            Self::MissingFile { .. } => Some("was it written by a recipe with optimizer.ema_decay?".into()),
             Self::MissingTensor { .. } | Self::UnexpectedTensor { .. } | Self::TensorMismatch { .. } => {
                 Some("load the checkpoint with the architecture that it was trained with".into())
             }
             Self::Unreadable { .. } => Some("the file is damaged; use an earlier checkpoint".into()),
             Self::Version { .. } => Some("update shoestring, or use a checkpoint of this version".into()),
             Self::DidNotMove { .. } => Some("are all samples of the batch the same?".into()),
-            Self::NonFinite { .. } => {
+            Self::NonFinite { .. } | Self::BrokenWeights { .. } => {
                 Some("lower the learning rate, lengthen the warm-up, or set optimizer.clip_norm".into())
             }
             Self::Input { .. }

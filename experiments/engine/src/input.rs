@@ -1,6 +1,6 @@
 //! A batch as plain slices, and its checks.
 
-use shoestring_planner::architecture::Architecture;
+use shoestring_planner::architecture::{Architecture, ImagePositions};
 
 use crate::error::{EngineError, Result};
 
@@ -74,6 +74,13 @@ impl<'a> Images<'a> {
         }
         if self.image_size_px == 0 || !self.image_size_px.is_multiple_of(patch) {
             return Err(refuse("the image size", self.image_size_px, format!("a multiple of {patch}")));
+        }
+        let of_positions = architecture.vision_cfg.image_size as usize;
+        if architecture.vision_cfg.pos_embed_type == ImagePositions::Learnable
+            && self.image_size_px != of_positions
+        {
+            let expected = format!("{of_positions}, which the learned positions are for");
+            return Err(refuse("the image size", self.image_size_px, expected));
         }
         let pixels = self.batch * 3 * self.image_size_px * self.image_size_px;
         if self.pixels.len() != pixels {

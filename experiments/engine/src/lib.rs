@@ -6,12 +6,15 @@
 pub mod checkpoint;
 pub mod measure;
 
+mod attention_pool;
 mod clip;
+mod ema;
 mod error;
 mod gradients;
 mod input;
 mod kernel_rates;
 mod loss;
+mod non_finite;
 mod ops;
 mod optimizer;
 mod params;
@@ -28,11 +31,13 @@ mod test_models;
 #[cfg(test)]
 mod tests;
 
-pub use clip::Clip;
+pub use clip::{Clip, multiplies_bf16, resolved_precision};
 pub use error::{EngineError, Result};
 pub use input::{Images, StepInput, Texts};
 pub use optimizer::{AdamW, decays};
-pub use params::{Initial, LOGIT_SCALE, Parameters, TOKEN_EMBEDDING, TensorSpec, tensor_specs};
+pub use params::{
+    IMAGE_POSITIONS, Initial, LOGIT_SCALE, Parameters, TOKEN_EMBEDDING, TensorSpec, tensor_specs,
+};
 pub use positions::position_table;
-pub use schedule::{learning_rate, warmup_then_cosine};
+pub use schedule::{learning_rate, learning_rate_at};
 pub use trainer::{SKIPS_IN_A_ROW, StepReport, Trainer};

@@ -83,6 +83,7 @@ impl Shape {
                 mlp_ratio: 4.0,
                 pool_type: TextPool::Argmax,
                 no_causal_mask: false,
+                eos_id: None,
             },
         };
         Some(Self {

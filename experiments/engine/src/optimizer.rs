@@ -11,7 +11,7 @@ use crate::error::{EngineError, Result};
 use crate::gradients::{Gradient, Rows};
 use crate::ops::simd::widest;
 use crate::ops::stored::Stored;
-use crate::params::Parameters;
+use crate::params::{IMAGE_POSITIONS, Parameters, TOKEN_EMBEDDING};
 use crate::real::{Real, change_numbers};
 
 /// Numbers that one task of the parallel loop takes.
@@ -31,6 +31,8 @@ pub struct AdamW {
     pub(crate) steps: u64,
     pub(crate) skipped_in_a_row: u32,
     pub(crate) moments: BTreeMap<String, Moments>,
+    /// What the learning rate of each tensor is multiplied with, in order of name.
+    rate_factors: Vec<f64>,
 }
 
 /// Running means of one tensor's gradient and of its square.
@@ -56,10 +58,45 @@ impl Moments {
 }
 
 /// Whether a tensor decays: matrices do; biases, norms, the class token and the temperature (fewer than two
-/// dimensions) do not, and neither do positions.
+/// dimensions) do not, and neither do positions of either tower.
 #[must_use]
 pub fn decays(name: &str, shape: &[usize]) -> bool {
-    shape.len() >= 2 && name != "positional_embedding"
+    shape.len() >= 2 && name != "positional_embedding" && name != IMAGE_POSITIONS
+}
+
+/// What each tensor's learning rate is multiplied with: `decay` to the number of layers above it in its tower.
+/// Embeddings and positions are the layer below the first block; norms, pooling and projections after the last
+/// block, and the temperature, are the top one.
+#[must_use]
+pub(crate) fn rate_factors<'a>(decay: f64, names: impl Iterator<Item = &'a str> + Clone) -> Vec<f64> {
+    /// The tower's prefix and the number of the block.
+    fn block(name: &str) -> Option<(&str, u32)> {
+        let (tower, rest) = name.split_once("transformer.resblocks.")?;
+        Some((tower, rest.split('.').next()?.parse().ok()?))
+    }
+    const BELOW: [&str; 7] = [
+        "visual.conv1.weight",
+        "visual.class_embedding",
+        IMAGE_POSITIONS,
+        "visual.ln_pre.weight",
+        "visual.ln_pre.bias",
+        TOKEN_EMBEDDING,
+        "positional_embedding",
+    ];
+    let mut blocks: BTreeMap<&str, u32> = BTreeMap::new();
+    for (tower, number) in names.clone().filter_map(block) {
+        let count = blocks.entry(tower).or_default();
+        *count = (*count).max(number + 1);
+    }
+    let above = |name: &str| {
+        let (tower, layer) = match block(name) {
+            Some((tower, number)) => (tower, number + 1),
+            None if BELOW.contains(&name) => (if name.starts_with("visual.") { "visual." } else { "" }, 0),
+            None => return 0,
+        };
+        blocks.get(tower).copied().unwrap_or(0) + 1 - layer
+    };
+    names.map(|name| decay.powi(above(name) as i32)).collect()
 }
 
 /// The numbers of one step that all elements of a tensor share.
@@ -113,7 +150,23 @@ impl AdamW {
             .iter()
             .map(|(name, var)| (name.to_owned(), Moments::zeros(var.elem_count())))
             .collect();
-        Self { settings: settings.clone(), steps: 0, skipped_in_a_row: 0, moments }
+        let names = parameters.iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let rate_factors = rate_factors(settings.layer_decay.unwrap_or(1.0), names.iter().copied());
+        Self { settings: settings.clone(), steps: 0, skipped_in_a_row: 0, moments, rate_factors }
+    }
+
+    /// The smallest part of the learning rate that a tensor learns at.
+    pub(crate) fn smallest_rate_factor(&self) -> f64 {
+        self.rate_factors.iter().copied().fold(1.0, f64::min)
+    }
+
+    /// Takes the moments of a tensor to another shape of it.
+    pub(crate) fn reshape_moments(&mut self, name: &str, change: impl Fn(&[f32]) -> Vec<f32>) {
+        if let Some(moments) = self.moments.get_mut(name) {
+            moments.first = change(&moments.first);
+            // A mean of squares stays one.
+            moments.second = change(&moments.second).into_iter().map(|x| x.max(0.0)).collect();
+        }
     }
 
     /// Steps done; skipped ones do not count.
@@ -139,13 +192,14 @@ impl AdamW {
         let Optimizer { beta1, beta2, epsilon, weight_decay, .. } = self.settings;
         // Beyond this both corrections are 1 to the last bit.
         let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
+        let corrected = 1.0 - beta1.powi(steps);
         let factors = Factors {
             gradient: gradient_factor as f32,
             beta1: beta1 as f32,
             beta2: beta2 as f32,
             epsilon: epsilon as f32,
-            keep: (1.0 - learning_rate * weight_decay) as f32,
-            rate: (learning_rate / (1.0 - beta1.powi(steps))) as f32,
+            keep: 1.0,
+            rate: 0.0,
             second: (1.0 / (1.0 - beta2.powi(steps)).sqrt()) as f32,
         };
         let mut work = Vec::with_capacity(parameters.len());
@@ -158,10 +212,14 @@ impl AdamW {
         let moved: Vec<(&str, bool)> = work
             .into_par_iter()
             .zip(moments)
-            .map(|((name, var, gradient), moments)| {
-                let keep = if decays(name, var.dims()) { factors.keep } else { 1.0 };
+            .zip(&self.rate_factors)
+            .map(|(((name, var, gradient), moments), rate_factor)| {
+                let own_rate = learning_rate * rate_factor;
+                let weight_decay = if decays(name, var.dims()) { weight_decay } else { 0.0 };
+                let keep = (1.0 - own_rate * weight_decay) as f32;
+                let by = Factors { keep, rate: (own_rate / corrected) as f32, ..factors };
                 let moved = AtomicBool::new(!check_movement);
-                one_tensor(var, moments, gradient, Factors { keep, ..factors }, &moved)?;
+                one_tensor(var, moments, gradient, by, &moved)?;
                 Ok((name, moved.into_inner()))
             })
             .collect::<Result<_>>()?;
@@ -256,7 +314,8 @@ fn table(
 mod tests {
     use super::*;
     use crate::gradients::Gradients;
-    use crate::params::{Initial, TOKEN_EMBEDDING, TensorSpec};
+    use crate::params::{Initial, TensorSpec, tensor_specs};
+    use crate::test_models::tiny;
     use candle_core::DType;
 
     fn settings() -> Optimizer {
@@ -373,9 +432,61 @@ mod tests {
     }
 
     #[test]
+    fn the_rate_falls_layer_by_layer_from_the_head_of_each_tower() {
+        let mut architecture = tiny();
+        (architecture.vision_cfg.layers, architecture.text_cfg.layers) = (3, 12);
+        let specs = tensor_specs(&architecture, 2.5);
+        let names: Vec<&str> = specs.keys().map(String::as_str).collect();
+        let factors = rate_factors(0.5, names.iter().copied());
+        let of = |name: &str| factors[names.iter().position(|&known| known == name).expect(name)];
+        for (name, above) in [
+            ("visual.conv1.weight", 4),
+            ("visual.class_embedding", 4),
+            ("visual.transformer.resblocks.0.mlp.c_fc.bias", 3),
+            ("visual.transformer.resblocks.2.ln_1.weight", 1),
+            ("visual.ln_post.weight", 0),
+            ("visual.proj", 0),
+            (TOKEN_EMBEDDING, 13),
+            ("positional_embedding", 13),
+            ("transformer.resblocks.0.attn.in_proj_weight", 12),
+            ("transformer.resblocks.11.attn.in_proj_weight", 1),
+            ("ln_final.bias", 0),
+            ("text_projection", 0),
+            ("logit_scale", 0),
+        ] {
+            assert_eq!(of(name), 0.5f64.powi(above), "{name}");
+        }
+        assert!(rate_factors(1.0, names.iter().copied()).iter().all(|&factor| factor == 1.0));
+    }
+
+    /// A step at decay d is for each tensor the step at its own rate.
+    #[test]
+    fn layer_decay_is_each_tensors_own_rate() {
+        let names = ["visual.conv1.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight", "visual.proj"];
+        let spec = TensorSpec { shape: vec![3, 2], initial: Initial::Normal(1.0) };
+        let mut specs: BTreeMap<_, _> = names.iter().map(|&name| (name.to_owned(), spec.clone())).collect();
+        specs.insert(TOKEN_EMBEDDING.to_owned(), spec);
+        let after = |decay: Option<f64>, rate: f64| {
+            let parameters = Parameters::initial(&specs, 3, DType::F32).expect("parameters");
+            let mut optimizer = AdamW::new(&Optimizer { layer_decay: decay, ..settings() }, &parameters);
+            let mut gradients = Gradients::<f32>::new(&[0], 2);
+            for name in names {
+                gradients.add(name, vec![0.1, -0.2, 0.3, 0.4, 0.5, -0.6]);
+            }
+            optimizer.step(&parameters, &gradients.into_named(), rate, 1.0, false).expect("a step");
+            names.map(|name| values(&parameters, name))
+        };
+        let decayed = after(Some(0.5), 0.08);
+        for (index, rate) in [0.02, 0.04, 0.08].into_iter().enumerate() {
+            assert_eq!(decayed[index], after(None, rate)[index], "{}", names[index]);
+        }
+    }
+
+    #[test]
     fn only_matrices_decay_and_positions_do_not() {
         assert!(decays("visual.proj", &[4, 4]) && decays(TOKEN_EMBEDDING, &[9, 4]));
         assert!(!decays("positional_embedding", &[9, 4]) && !decays("logit_scale", &[]));
+        assert!(!decays(IMAGE_POSITIONS, &[9, 4]) && decays("visual.attn_pool.query", &[1, 4]));
         assert!(!decays("visual.class_embedding", &[4]) && !decays("ln_final.weight", &[4]));
     }
 }

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rand_core::Rng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
-use shoestring_planner::architecture::Architecture;
+use shoestring_planner::architecture::{Architecture, ImagePositions};
 
 use crate::error::{EngineError, Result};
 
@@ -15,6 +15,11 @@ use crate::error::{EngineError, Result};
 pub const TOKEN_EMBEDDING: &str = "token_embedding.weight";
 /// Name of the logarithm of the temperature's inverse, a scalar.
 pub const LOGIT_SCALE: &str = "logit_scale";
+
+/// Name of the image tower's positions, where they are trained.
+pub const IMAGE_POSITIONS: &str = "visual.positional_embedding";
+/// What the names of the attention pooling's tensors begin with.
+pub(crate) const ATTENTION_POOL: &str = "visual.attn_pool";
 
 /// How a tensor starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +54,9 @@ impl TensorSpec {
 /// (2 width)^-0.5, token embedding 0.02, positions 0.01, output projections and class token width^-0.5), and
 /// the patch embedding's fan-in^-0.5. Biases start at zero.
 ///
-/// The image tower's positions are computed, not trained (see [`crate::position_table`]).
+/// The image tower's positions are computed (see [`crate::position_table`]) or trained, for the grid of
+/// `vision_cfg.image_size`, from width^-0.5. Attention pooling starts as a block's attention does, its query
+/// from 1.
 #[must_use]
 pub fn tensor_specs(architecture: &Architecture, logit_scale_init: f64) -> BTreeMap<String, TensorSpec> {
     let (vision, text) = (&architecture.vision_cfg, &architecture.text_cfg);
@@ -63,7 +70,12 @@ pub fn tensor_specs(architecture: &Architecture, logit_scale_init: f64) -> BTree
 
     add("visual.conv1.weight", normal(&[image_width, 3, patch, patch], root(3 * patch * patch)));
     add("visual.class_embedding", normal(&[image_width], root(image_width)));
-    add("visual.proj", normal(&[image_width, embedding], root(image_width)));
+    let pooled_width = if vision.attention_pool().is_some() { embedding } else { image_width };
+    add("visual.proj", normal(&[pooled_width, embedding], root(pooled_width)));
+    if vision.pos_embed_type == ImagePositions::Learnable {
+        let places = 1 + vision.tokens_at(vision.image_size).0 as usize;
+        add(IMAGE_POSITIONS, normal(&[places, image_width], root(image_width)));
+    }
     add(TOKEN_EMBEDDING, normal(&[text.vocab_size as usize, text_width], 0.02));
     add("positional_embedding", normal(&[text.context_length as usize, text_width], 0.01));
     add("text_projection", normal(&[text_width, embedding], root(text_width)));
@@ -71,7 +83,10 @@ pub fn tensor_specs(architecture: &Architecture, logit_scale_init: f64) -> BTree
     if !vision.no_ln_pre {
         add_layer_norm(&mut specs, "visual.ln_pre", image_width);
     }
-    for (prefix, width) in [("visual.ln_post", image_width), ("ln_final", text_width)] {
+    if vision.attention_pool().is_some() {
+        add_attention_pool(&mut specs, image_width, embedding);
+    }
+    for (prefix, width) in [("visual.ln_post", pooled_width), ("ln_final", text_width)] {
         add_layer_norm(&mut specs, prefix, width);
     }
     for (prefix, width, layers, mlp) in [
@@ -90,6 +105,27 @@ fn add_layer_norm(specs: &mut BTreeMap<String, TensorSpec>, prefix: &str, width:
         let spec = TensorSpec { shape: vec![width], initial: Initial::Constant(value) };
         specs.insert(format!("{prefix}.{name}"), spec);
     }
+}
+
+fn add_attention_pool(specs: &mut BTreeMap<String, TensorSpec>, width: usize, embedding: usize) {
+    let at = |name: &str| format!("{ATTENTION_POOL}.{name}");
+    add_layer_norm(specs, &at("ln_q"), embedding);
+    add_layer_norm(specs, &at("ln_k"), width);
+    let mut add = |name: &str, shape: &[usize], initial| {
+        specs.insert(at(name), TensorSpec { shape: shape.to_vec(), initial });
+    };
+    let by_columns = |columns: usize| Initial::Normal((columns as f64).powf(-0.5));
+    add("query", &[1, embedding], Initial::Normal(1.0));
+    if width == embedding {
+        add("attn.in_proj_weight", &[3 * embedding, width], by_columns(width));
+    } else {
+        add("attn.q_proj_weight", &[embedding, embedding], by_columns(embedding));
+        add("attn.k_proj_weight", &[embedding, width], by_columns(width));
+        add("attn.v_proj_weight", &[embedding, width], by_columns(width));
+    }
+    add("attn.in_proj_bias", &[3 * embedding], Initial::Constant(0.0));
+    add("attn.out_proj.weight", &[embedding, embedding], by_columns(embedding));
+    add("attn.out_proj.bias", &[embedding], Initial::Constant(0.0));
 }
 
 fn add_block(
@@ -172,6 +208,23 @@ impl Parameters {
         self.tensors.get(name).ok_or_else(|| EngineError::UnknownTensor { tensor: name.to_owned() })
     }
 
+    /// A copy, apart from this one.
+    pub(crate) fn copied(&self) -> Result<Self> {
+        let copy =
+            |(name, var): (&String, &Var)| Ok((name.clone(), Var::from_tensor(&var.as_tensor().copy()?)?));
+        Ok(Self { dtype: self.dtype, tensors: self.tensors.iter().map(copy).collect::<Result<_>>()? })
+    }
+
+    /// Puts another tensor in the place of one.
+    pub(crate) fn replace(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
+        let place = self
+            .tensors
+            .get_mut(name)
+            .ok_or_else(|| EngineError::UnknownTensor { tensor: name.to_owned() })?;
+        *place = Var::from_tensor(tensor)?;
+        Ok(())
+    }
+
     /// For training: operations on these tensors are recorded for the backward pass.
     pub(crate) fn recorded(&self) -> Weights<'_> {
         Weights { parameters: self, recorded: true }
@@ -237,7 +290,7 @@ pub(crate) fn uniform(generator: &mut ChaCha8Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_models::tiny;
+    use crate::test_models::{attention_pool, tiny};
     use shoestring_planner::{architectures, compute};
 
     fn values(parameters: &Parameters, name: &str) -> Vec<f32> {
@@ -300,6 +353,31 @@ mod tests {
         assert_eq!(specs[LOGIT_SCALE].shape, [0usize; 0]);
         // Twelve tensors a block, seven outside the blocks, two layer norms of two.
         assert_eq!(specs.len(), 12 * (vision.layers + text.layers) as usize + 7 + 4);
+    }
+
+    #[test]
+    fn learned_positions_and_attention_pooling_have_open_clips_shapes() {
+        let mut architecture = tiny();
+        let vision = &mut architecture.vision_cfg;
+        vision.pos_embed_type = ImagePositions::Learnable;
+        vision.pool_type = attention_pool(2);
+        for packed in [false, true] {
+            if packed {
+                architecture.embed_dim = 16;
+            }
+            let (e, specs) = (architecture.embed_dim as usize, tensor_specs(&architecture, 2.5));
+            let shape = |name: &str| specs.get(name).map(|spec| spec.shape.clone());
+            assert_eq!(shape(IMAGE_POSITIONS), Some(vec![17, 16]));
+            assert_eq!(shape("visual.proj"), Some(vec![e, e]));
+            assert_eq!(shape("visual.ln_post.bias"), Some(vec![e]));
+            assert_eq!(shape("visual.attn_pool.query"), Some(vec![1, e]));
+            assert_eq!(shape("visual.attn_pool.ln_k.weight"), Some(vec![16]));
+            assert_eq!(shape("visual.attn_pool.attn.in_proj_weight"), packed.then(|| vec![48, 16]));
+            assert_eq!(shape("visual.attn_pool.attn.k_proj_weight"), (!packed).then(|| vec![e, 16]));
+            let counted = compute::parameters(&architecture);
+            let elements: usize = specs.values().map(TensorSpec::elements).sum();
+            assert_eq!(elements as u64, counted.total - counted.fixed);
+        }
     }
 
     /// Against the planner's count, which reproduces `open_clip`'s published one.

@@ -1,29 +1,40 @@
-//! The learning rate: linear warm-up, then cosine to zero.
+//! The learning rate as a function of a stage's progress.
 
-use shoestring_planner::recipe::Stage;
+use shoestring_planner::recipe::{Schedule, Stage};
 use shoestring_planner::units::Samples;
 
 /// The learning rate after `seen` of a stage's samples; pass the samples seen before the step.
 #[must_use]
 pub fn learning_rate(stage: &Stage, seen: Samples) -> f64 {
-    warmup_then_cosine(stage.learning_rate, stage.warmup_samples, stage.samples, seen)
+    learning_rate_at(stage, seen.0 as f64 / stage.samples.0 as f64)
 }
 
-/// From 0 at 0 linearly to `peak` at `warmup`, then down half a cosine to 0 at `total` and after.
-///
-/// A function of progress alone, so that a run whose `total` is changed on the way still ends at zero. A
-/// warm-up as long as the stage or longer is cut at its end: the rate rises, and is zero once all is seen.
+/// The learning rate where `progress` of a stage is done, from 0 to 1, however that is reckoned: by samples, or by
+/// money spent where that is further. A run that is cut short still ends on its schedule's last value.
 #[must_use]
-pub fn warmup_then_cosine(peak: f64, warmup: Samples, total: Samples, seen: Samples) -> f64 {
-    let (warmup, total, seen) = (warmup.0 as f64, total.0 as f64, seen.0 as f64);
-    if seen >= total {
+pub fn learning_rate_at(stage: &Stage, progress: f64) -> f64 {
+    let warmup = stage.warmup_samples.0 as f64 / stage.samples.0 as f64;
+    let decay = stage.decay_fraction.unwrap_or(Stage::DECAY_FRACTION);
+    stage.learning_rate * share_of_peak(stage.schedule, warmup, decay, progress)
+}
+
+/// Share of the peak where `progress` of a stage is done. From 0 linearly to 1 at `warmup`; from there by the
+/// schedule. A warm-up as long as the stage or longer is cut at its end, where cosine and WSD are at 0; a warm-up
+/// that overlaps WSD's decay gives the lower of both.
+fn share_of_peak(schedule: Schedule, warmup: f64, decay: f64, progress: f64) -> f64 {
+    let progress = progress.clamp(0.0, 1.0);
+    let ends_at_zero = schedule != Schedule::Constant;
+    if progress >= 1.0 && ends_at_zero {
         return 0.0;
     }
-    if seen < warmup {
-        return peak * seen / warmup;
+    let rising = if progress < warmup { progress / warmup } else { 1.0 };
+    match schedule {
+        Schedule::Cosine if progress >= warmup => {
+            0.5 * (1.0 + (std::f64::consts::PI * (progress - warmup) / (1.0 - warmup)).cos())
+        }
+        Schedule::Cosine | Schedule::Constant => rising,
+        Schedule::Wsd => rising.min((1.0 - progress) / decay),
     }
-    let done = (seen - warmup) / (total - warmup);
-    peak * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
 }
 
 #[cfg(test)]
@@ -32,36 +43,52 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_schedule_passes_through_its_landmarks() {
-        let at = |seen| warmup_then_cosine(2e-3, Samples(100), Samples(1100), Samples(seen));
+    fn the_cosine_passes_through_its_landmarks() {
+        let at = |seen: f64| 2e-3 * share_of_peak(Schedule::Cosine, 100.0 / 1100.0, 0.2, seen / 1100.0);
         for (seen, expected) in [
-            (0, 0.0),
-            (50, 1e-3),
-            (100, 2e-3),
-            (350, 1.707_106_781_186_547_5e-3),
-            (600, 1e-3),
-            (1100, 0.0),
-            (9000, 0.0),
+            (0.0, 0.0),
+            (50.0, 1e-3),
+            (100.0, 2e-3),
+            (350.0, 1.707_106_781_186_547_5e-3),
+            (600.0, 1e-3),
+            (1100.0, 0.0),
+            (9000.0, 0.0),
         ] {
             assert!((at(seen) - expected).abs() < 1e-12, "{seen}: {}", at(seen));
         }
-        let no_warmup = warmup_then_cosine(1.0, Samples(0), Samples(10), Samples(0));
-        assert!((no_warmup - 1.0).abs() < f64::EPSILON);
+        assert!((share_of_peak(Schedule::Cosine, 0.0, 0.2, 0.0) - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn wsd_warms_up_stays_and_decays_and_constant_only_warms_up() {
+        let wsd = |progress| share_of_peak(Schedule::Wsd, 0.1, 0.25, progress);
+        for (progress, expected) in
+            [(0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.5, 1.0), (0.75, 1.0), (0.9, 0.4), (1.0, 0.0)]
+        {
+            assert!((wsd(progress) - expected).abs() < 1e-12, "{progress}: {}", wsd(progress));
+        }
+        let constant = |progress| share_of_peak(Schedule::Constant, 0.1, 0.25, progress);
+        assert_eq!([0.05, 0.1, 0.99, 1.0, 7.0].map(constant), [0.5, 1.0, 1.0, 1.0, 1.0]);
+        let overlapping = share_of_peak(Schedule::Wsd, 0.9, 0.5, 0.8);
+        assert!((overlapping - 0.4).abs() < 1e-12, "the lower of 0.8 / 0.9 and 0.2 / 0.5");
     }
 
     proptest! {
         #[test]
         fn it_rises_then_falls_and_never_leaves_zero_to_peak(
-            peak in 1e-6..1.0f64, warmup in 0u64..1000, rest in 1u64..10_000, seen in 0u64..12_000,
+            schedule in prop::sample::select(vec![Schedule::Cosine, Schedule::Wsd, Schedule::Constant]),
+            warmup in 0.0..2.0f64, decay in 0.01..1.0f64, progress in -0.5..1.5f64, further in 0.0..0.1f64,
         ) {
-            let total = warmup + rest;
-            let at = |seen| warmup_then_cosine(peak, Samples(warmup), Samples(total), Samples(seen));
-            let (now, next) = (at(seen), at(seen + 1));
-            prop_assert!((0.0..=peak).contains(&now));
-            if seen < warmup {
-                prop_assert!(next >= now);
-            } else {
-                prop_assert!(next <= now);
+            let at = |progress| share_of_peak(schedule, warmup, decay, progress);
+            let (now, next) = (at(progress), at(progress + further));
+            prop_assert!((0.0..=1.0).contains(&now));
+            if progress + further < warmup.min(1.0 - decay).min(1.0) {
+                prop_assert!(next >= now - 1e-12);
+            } else if progress >= warmup {
+                prop_assert!(next <= now + 1e-12);
+            }
+            if schedule != Schedule::Constant {
+                prop_assert_eq!(at(1.0), 0.0);
             }
         }
     }

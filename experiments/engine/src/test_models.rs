@@ -1,7 +1,8 @@
 //! Architectures small enough to test with.
 
 use shoestring_planner::architecture::{
-    Architecture, ImagePool, ImagePositions, TextConfig, TextPool, TextTokenizer, VisionConfig,
+    Architecture, AttentionPool, AttentionPoolKind, ImagePool, ImagePositions, TextConfig, TextPool,
+    TextTokenizer, VisionConfig,
 };
 
 /// Two blocks a tower, widths 16 and 12, patches of 4 pixels, 40 words.
@@ -30,6 +31,12 @@ pub(crate) fn tiny() -> Architecture {
             mlp_ratio: 4.0,
             pool_type: TextPool::Argmax,
             no_causal_mask: false,
+            eos_id: None,
         },
     }
+}
+
+/// One query with so many heads.
+pub(crate) fn attention_pool(heads: u32) -> ImagePool {
+    ImagePool::Attention(AttentionPool { kind: AttentionPoolKind::Single, queries: 1, heads })
 }

@@ -68,7 +68,8 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
 
 /// The token of each caption that stands for it.
 pub(crate) fn pooling(architecture: &Architecture, texts: &Texts<'_>) -> Pooling {
-    Pooling::Rows(pooled_rows(texts, architecture.text_cfg.pool_type))
+    let text = &architecture.text_cfg;
+    Pooling::Rows(pooled_rows(texts, text.pool_type, text.eos_id))
 }
 
 /// Features, not normalised, from the pooled tokens: (batch, width) to (batch, `embed_dim`). The norm works token
@@ -79,10 +80,15 @@ pub(crate) fn text_features(weights: Weights<'_>, pooled: &Tensor) -> Result<Ten
 }
 
 /// The row of each sample that is its feature.
-fn pooled_rows(texts: &Texts<'_>, pool: TextPool) -> Vec<u32> {
+fn pooled_rows(texts: &Texts<'_>, pool: TextPool, eos: Option<u32>) -> Vec<u32> {
     let tokens = texts.text_tokens;
     let place = |ids: &[u32]| match pool {
+        TextPool::First => 0,
         TextPool::Last => tokens - 1,
+        // Does not get here: `Clip::new` refuses it.
+        TextPool::Class => tokens - 1,
+        // The first token where there is none, as in `open_clip`.
+        TextPool::Eos => ids.iter().position(|&id| Some(id) == eos).unwrap_or(0),
         // The first of equals, as `torch.argmax` of CLIP's ids, where the end marker is the largest.
         TextPool::Argmax => {
             ids.iter().enumerate().fold(0, |best, (place, &id)| if id > ids[best] { place } else { best })
@@ -104,7 +110,10 @@ mod tests {
     fn the_pooled_token_is_the_end_marker_or_the_last() {
         let token_ids = [5, 2, 9, 0, 1, 9, 9, 3];
         let texts = Texts { batch: 2, text_tokens: 4, token_ids: &token_ids };
-        assert_eq!(pooled_rows(&texts, TextPool::Argmax), [2, 5]);
-        assert_eq!(pooled_rows(&texts, TextPool::Last), [3, 7]);
+        assert_eq!(pooled_rows(&texts, TextPool::Argmax, None), [2, 5]);
+        assert_eq!(pooled_rows(&texts, TextPool::Last, None), [3, 7]);
+        assert_eq!(pooled_rows(&texts, TextPool::First, None), [0, 4]);
+        assert_eq!(pooled_rows(&texts, TextPool::Eos, Some(9)), [2, 5]);
+        assert_eq!(pooled_rows(&texts, TextPool::Eos, Some(3)), [0, 7], "the first where there is none");
     }
 }

@@ -5,12 +5,14 @@ use shoestring_planner::recipe::{Optimizer, Precision};
 
 use crate::checkpoint;
 use crate::clip::Clip;
+use crate::ema::Ema;
 use crate::error::{EngineError, Result};
 use crate::gradients::norms;
 use crate::input::{Images, StepInput, Texts};
+use crate::non_finite::bad_tensor;
 use crate::ops::stored::Bf16;
 use crate::optimizer::AdamW;
-use crate::params::LOGIT_SCALE;
+use crate::params::{IMAGE_POSITIONS, LOGIT_SCALE};
 use crate::real::change_numbers;
 
 /// Steps in a row that may be skipped because a number was not finite; the next such step is an error.
@@ -31,7 +33,9 @@ pub struct StepReport {
     pub logit_scale: f64,
     /// Whether nothing was changed, because a number was not finite.
     pub skipped: bool,
-    /// Which number: `loss`, or the first tensor (by name) whose gradient was not finite.
+    /// Which number: what was the first not to be finite on the way to the loss (`pixels`, a tensor of the model,
+    /// a block such as `visual.transformer.resblocks.3`, `loss`), or else the first tensor (by name) whose
+    /// gradient was not finite.
     pub non_finite: Option<String>,
 }
 
@@ -44,6 +48,7 @@ pub struct Trainer {
     clip: Clip,
     settings: Optimizer,
     optimizer: AdamW,
+    ema: Option<Ema>,
     microbatch: usize,
     /// Whether the first step that should move every tensor is still to come.
     movement_unchecked: bool,
@@ -57,10 +62,12 @@ impl Trainer {
             clip.set_precision(precision);
         }
         let optimizer = AdamW::new(settings, clip.parameters());
+        let ema = settings.ema_decay.map(|decay| Ema::new(decay, clip.parameters())).transpose()?;
         Ok(Self {
             clip,
             settings: settings.clone(),
             optimizer,
+            ema,
             microbatch: usize::MAX,
             movement_unchecked: true,
         })
@@ -90,9 +97,34 @@ impl Trainer {
         &self.optimizer
     }
 
-    /// Forgets the moments and the step count, as at the start of a fine-tuning stage.
-    pub fn reset_optimizer(&mut self) {
-        self.optimizer = AdamW::new(&self.settings, self.clip.parameters());
+    /// Goes over to a stage with images of this size: the weights stay, learned positions are interpolated to the
+    /// stage's grid. With `carry_optimizer` the moments and the step count go on, else they start afresh.
+    pub fn enter_stage(&mut self, image_size_px: u32, carry_optimizer: bool) -> Result<()> {
+        self.set_image_size(image_size_px)?;
+        if !carry_optimizer {
+            self.optimizer = AdamW::new(&self.settings, self.clip.parameters());
+        }
+        Ok(())
+    }
+
+    /// Takes learned positions, their moments and their running mean to the grid of images of this size; nothing
+    /// is done where positions are computed.
+    pub fn set_image_size(&mut self, image_size_px: u32) -> Result<()> {
+        if let Some(regrid) = self.clip.set_image_size(image_size_px)? {
+            self.optimizer.reshape_moments(IMAGE_POSITIONS, |moments| regrid.numbers(moments));
+            if let Some(ema) = &mut self.ema {
+                regrid.parameters(&mut ema.parameters)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the running mean of the weights in the weights' place, and at the second time back again: to measure
+    /// it. Nothing happens where none is kept. No step may be taken in between.
+    pub fn exchange_ema(&mut self) {
+        if let Some(ema) = &mut self.ema {
+            self.clip.exchange(&mut ema.parameters);
+        }
     }
 
     /// One step on one batch.
@@ -109,7 +141,11 @@ impl Trainer {
             Precision::F32 => self.clip.loss_and_gradients::<f32>(input, self.microbatch)?,
         };
         let Some(gradients) = outcome.gradients else {
-            return self.skip(outcome.loss, f64::NAN, "loss".to_owned());
+            let layer = match self.clip.precision() {
+                Precision::Bf16 => self.clip.first_non_finite::<Bf16>(input)?,
+                Precision::F32 => self.clip.first_non_finite::<f32>(input)?,
+            };
+            return self.skip(outcome.loss, f64::NAN, layer);
         };
         let norms = norms(&gradients);
         let grad_norm = norms.iter().map(|(_, norm)| norm * norm).sum::<f64>().sqrt();
@@ -120,7 +156,8 @@ impl Trainer {
             Some(limit) if grad_norm > limit => limit / grad_norm,
             _ => 1.0,
         };
-        let check_movement = self.movement_unchecked && learning_rate >= MOVES_AT;
+        let lowest_rate = learning_rate * self.optimizer.smallest_rate_factor();
+        let check_movement = self.movement_unchecked && lowest_rate >= MOVES_AT;
         let unmoved =
             self.optimizer.step(self.clip.parameters(), &gradients, learning_rate, factor, check_movement)?;
         self.clip.give_back(gradients);
@@ -132,6 +169,9 @@ impl Trainer {
         let limit = self.settings.logit_scale_max as f32;
         let log_scale = self.clip.parameters().get(LOGIT_SCALE)?;
         change_numbers::<f32, _>(log_scale, |numbers| numbers[0] = numbers[0].clamp(0.0, limit.max(0.0)))?;
+        if let Some(ema) = &mut self.ema {
+            ema.take_in(self.clip.parameters())?;
+        }
         Ok(StepReport {
             loss: outcome.loss,
             grad_norm,
@@ -160,6 +200,15 @@ impl Trainer {
         self.clip.encode_texts(texts)
     }
 
+    /// Refuses weights that are not finite, as a step at too high a rate leaves them: nothing can be trained from
+    /// them, and no checkpoint of them may take the place of a sound one.
+    pub fn check_finite(&self) -> Result<()> {
+        match bad_tensor::<f32>(self.clip.parameters())? {
+            Some(tensor) => Err(EngineError::BrokenWeights { tensor }),
+            None => Ok(()),
+        }
+    }
+
     /// The model as the bytes of a safetensors file: equal models give equal bytes.
     pub fn model_bytes(&self) -> Result<Vec<u8>> {
         checkpoint::model_bytes(&self.clip)
@@ -167,15 +216,33 @@ impl Trainer {
 
     /// The optimiser's state as the bytes of a safetensors file: equal states give equal bytes.
     pub fn optimizer_bytes(&self) -> Result<Vec<u8>> {
-        checkpoint::optimizer_bytes(&self.optimizer, self.clip.parameters())
+        let ema_steps = self.ema.as_ref().map(|ema| ema.steps);
+        checkpoint::optimizer_bytes(&self.optimizer, self.clip.parameters(), ema_steps)
     }
 
-    /// Takes model and optimiser state from what [`Trainer::model_bytes`] and [`Trainer::optimizer_bytes`] gave.
-    /// On an error neither is changed.
-    pub fn load(&mut self, model: &[u8], optimizer: &[u8]) -> Result<()> {
-        let state = checkpoint::read_optimizer(&self.settings, self.clip.parameters(), optimizer)?;
+    /// The running mean of the weights, where one is kept, as the bytes of a safetensors file like the model's.
+    pub fn ema_bytes(&self) -> Result<Option<Vec<u8>>> {
+        self.ema.as_ref().map(|ema| checkpoint::parameter_bytes(&ema.parameters)).transpose()
+    }
+
+    /// Takes model, optimiser state and running mean from what [`Trainer::model_bytes`],
+    /// [`Trainer::optimizer_bytes`] and [`Trainer::ema_bytes`] gave. Where positions are learned, the image size
+    /// has to be that of the stage that they were saved in. On an error nothing is changed.
+    pub fn load(&mut self, model: &[u8], optimizer: &[u8], ema: Option<&[u8]>) -> Result<()> {
+        let (state, ema_steps) =
+            checkpoint::read_optimizer(&self.settings, self.clip.parameters(), optimizer)?;
+        let mean = match (&self.settings.ema_decay, ema_steps) {
+            (Some(decay), Some(steps)) => {
+                let mut mean = Ema::new(*decay, self.clip.parameters())?;
+                let missing = || EngineError::MissingFile { file: "the running mean of the weights" };
+                checkpoint::load_parameters(&mean.parameters, ema.ok_or_else(missing)?)?;
+                mean.steps = steps;
+                Some(mean)
+            }
+            _ => None,
+        };
         checkpoint::load_model(&mut self.clip, model)?;
-        self.optimizer = state;
+        (self.optimizer, self.ema) = (state, mean);
         Ok(())
     }
 

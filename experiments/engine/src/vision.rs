@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
-use shoestring_planner::architecture::{Architecture, ImagePool};
+use shoestring_planner::architecture::{Architecture, ImagePool, ImagePositions};
 
+use crate::attention_pool::attend;
 use crate::error::Result;
 use crate::input::Images;
-use crate::ops::{Pooling, Positions, first_token_and_patches, layer_norm, linear};
-use crate::params::Weights;
+use crate::ops::{Pooling, first_token_and_patches, layer_norm, linear};
+use crate::params::{IMAGE_POSITIONS, Weights};
 use crate::positions::position_table;
 use crate::tower::Tower;
 
@@ -28,12 +29,17 @@ pub(crate) fn image_tokens(
     let patches = Tensor::from_vec(unfold(images, patch, kept), (rows, 3 * patch * patch), &Device::Cpu)?;
     // The convolution with stride = kernel size is a product with its flattened kernel.
     let embedded = linear(&patches.to_dtype(dtype)?, &weights.get("visual.conv1.weight")?, None)?;
-    let positions = Positions {
-        table: Arc::new(position_table(side, width)),
-        kept: images.kept_patches.map(|kept| Arc::new(kept.to_vec())),
+    let positions = match vision.pos_embed_type {
+        ImagePositions::SinCos2d => {
+            // The class token's position is zero.
+            let table = [vec![0.0; width], position_table(side, width)].concat();
+            Tensor::from_vec(table, (1 + side * side, width), &Device::Cpu)?.to_dtype(dtype)?
+        }
+        ImagePositions::Learnable => weights.get(IMAGE_POSITIONS)?,
     };
     let class = weights.get("visual.class_embedding")?;
-    let x = first_token_and_patches(&embedded, &class, positions, images.batch)?;
+    let kept = images.kept_patches.map(|kept| Arc::new(kept.to_vec()));
+    let x = first_token_and_patches(&embedded, &class, &positions, kept, images.batch)?;
     Ok(if vision.no_ln_pre {
         x
     } else {
@@ -60,11 +66,22 @@ pub(crate) fn pooling(architecture: &Architecture, samples: usize, tokens: usize
     match architecture.vision_cfg.pool_type {
         ImagePool::Tok => Pooling::Rows((0..samples).map(|sample| (sample * tokens) as u32).collect()),
         ImagePool::Avg => Pooling::MeanOfPatches,
+        ImagePool::Attention(_) => Pooling::Everything,
     }
 }
 
-/// Features, not normalised, from the pooled tokens: (batch, width) to (batch, `embed_dim`).
-pub(crate) fn image_features(weights: Weights<'_>, pooled: &Tensor) -> Result<Tensor> {
+/// Features, not normalised, of `samples` images: from the pooled tokens, (samples, width), or with attention
+/// pooling from every token, (samples * tokens, width), to (samples, `embed_dim`).
+pub(crate) fn image_features(
+    architecture: &Architecture,
+    weights: Weights<'_>,
+    pooled: &Tensor,
+    samples: usize,
+) -> Result<Tensor> {
+    let pooled = match architecture.vision_cfg.attention_pool() {
+        Some(pool) => &attend(weights, pooled, samples, pool.heads as usize)?,
+        None => pooled,
+    };
     let (weight, bias) = (weights.get("visual.ln_post.weight")?, weights.get("visual.ln_post.bias")?);
     Ok(layer_norm(pooled, &weight, &bias)?.matmul(&weights.get("visual.proj")?)?)
 }

@@ -26,6 +26,13 @@ impl SystemClock {
     pub fn new() -> Self {
         Self { start: Instant::now() }
     }
+
+    /// A clock that has been running for so long already.
+    #[must_use]
+    pub fn running_for(age: Duration) -> Self {
+        let now = Instant::now();
+        Self { start: now.checked_sub(age).unwrap_or(now) }
+    }
 }
 
 impl Default for SystemClock {
@@ -48,6 +55,7 @@ impl Clock for SystemClock {
 #[derive(Debug, Default)]
 pub struct FakeClock {
     elapsed: Mutex<Duration>,
+    set_by: Mutex<TimeDelta>,
 }
 
 impl FakeClock {
@@ -60,6 +68,12 @@ impl FakeClock {
     /// Moves on.
     pub fn advance(&self, by: Duration) {
         *self.lock() += by;
+    }
+
+    /// Somebody sets the time of day forward, or back; the other reading does not move.
+    pub fn set(&self, by: TimeDelta) {
+        let mut set_by = self.set_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *set_by += by;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Duration> {
@@ -75,6 +89,7 @@ impl Clock for FakeClock {
     fn now(&self) -> DateTime<Utc> {
         const START: i64 = 1_767_225_600;
         let start = DateTime::from_timestamp(START, 0).unwrap_or_default();
-        start + TimeDelta::from_std(*self.lock()).unwrap_or_default()
+        let set_by = *self.set_by.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        start + TimeDelta::from_std(*self.lock()).unwrap_or_default() + set_by
     }
 }

@@ -50,9 +50,66 @@ pub enum LedgerError {
         /// The cap asked for.
         asked: shoestring_planner::units::Usd,
     },
+    /// A budget file that says something that cannot be.
+    #[error("{path}: {field}{sep}{problem}", path = .path.display(), sep = if .field.is_empty() { "" } else { ": " })]
+    Budget {
+        /// The file.
+        path: PathBuf,
+        /// The field; empty where the message names it.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A cap below what is spent.
+    #[error("{path}: a cap of {cap} USD is below the {spent} USD that are spent or reserved", path = .path.display())]
+    CapBelowSpent {
+        /// The budget file.
+        path: PathBuf,
+        /// The cap asked for.
+        cap: shoestring_planner::units::Usd,
+        /// Spent and reserved so far.
+        spent: shoestring_planner::units::Usd,
+    },
+    /// A budget with spend of unknown amount.
+    #[error("{path}:{line}: the amount of this row is unknown, so nothing can be said to fit under the cap",
+        path = .path.display())]
+    SpendUnknown {
+        /// The journal.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+    },
+    /// A budget on a file system whose locks cannot be relied on.
+    #[error("{path}: lies on a network file system ({kind})", path = .path.display())]
+    Network {
+        /// The budget file.
+        path: PathBuf,
+        /// Type of the file system.
+        kind: String,
+    },
+    /// Another process adds rows to this ledger.
+    #[error("{path}: another process is writing to it", path = .path.display())]
+    InUse {
+        /// The ledger.
+        path: PathBuf,
+    },
+    /// Somebody held the lock all the time.
+    #[error("{path}: another process has kept its lock for {seconds} s ({holders})", path = .path.display())]
+    Locked {
+        /// The journal.
+        path: PathBuf,
+        /// How long it was asked for.
+        seconds: u64,
+        /// Who has the budget open.
+        holders: String,
+    },
 }
 
 impl LedgerError {
+    pub(crate) fn budget(path: &Path, field: &str, problem: impl Into<String>) -> Self {
+        Self::Budget { path: path.to_owned(), field: field.to_owned(), problem: problem.into() }
+    }
+
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
@@ -70,7 +127,34 @@ impl LedgerError {
             {
                 Some("the disk is full; make room and give the same command again: no row was lost".into())
             }
-            Self::Io { .. } => None,
+            Self::Io { source, .. }
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                Some("money only counts once it is on disk; make the folder writable".into())
+            }
+            Self::Io { .. } | Self::Budget { .. } => None,
+            Self::CapBelowSpent { spent, .. } => Some(format!(
+                "set the cap to {spent} USD or more: at exactly what is spent nothing more starts; processes \
+                 that run now go on under the old cap"
+            )),
+            Self::SpendUnknown { line, .. } => Some(format!(
+                "state it: `shoestring ledger adjust --row {} --amount USD --reason TEXT`",
+                line.saturating_sub(1)
+            )),
+            Self::Network { .. } => Some(
+                "put the budget on a local disk; or state `trust_network_locks = true` in it if locks of this \
+                 file system hold between all machines and end with their process"
+                    .into(),
+            ),
+            Self::InUse { .. } => Some("wait until the run has ended, or interrupt it".into()),
+            Self::Locked { .. } => Some(
+                "a process was stopped in the middle of a row; let it go on or end it, and give the same \
+                 command again"
+                    .into(),
+            ),
             Self::Row { .. } => Some(
                 "a ledger is never edited: put back the file as it was written, or start a new run directory"
                     .into(),

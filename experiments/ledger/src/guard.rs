@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta};
+use shoestring_planner::recipe::Billing;
 use shoestring_planner::units::{Hours, Usd};
 
 use crate::account::Account;
+use crate::budget::{Claim, Share, SharedBudget};
 use crate::clock::Clock;
 use crate::error::LedgerError;
 use crate::journal::Journal;
-use crate::row::{Draft, Kind, Purpose, Row};
+use crate::kind::{Kind, Purpose};
+use crate::row::{Draft, Row};
 
 /// What a ledger is opened with.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,16 +27,21 @@ pub struct Terms {
     pub usd_per_hour: Usd,
     /// Where the price is from.
     pub price_source: String,
+    /// Day, month or year of the price; `None` is unknown.
+    pub price_as_of: Option<String>,
 }
 
 /// A quantum would not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{need} USD are needed, {left} USD are left under the cap")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{need} USD are needed, {left} USD are left under the cap{of}",
+    of = .level.as_ref().map(|level| format!(" of {level}")).unwrap_or_default())]
 pub struct Refused {
     /// What was asked for, with what is held back.
     pub need: Usd,
     /// Cap less spent.
     pub left: Usd,
+    /// The shared budget that has no room; `None` for the cap of the run itself.
+    pub level: Option<Arc<str>>,
 }
 
 /// Why nothing was reserved.
@@ -51,17 +60,26 @@ pub enum ReserveError {
 #[derive(Debug)]
 #[must_use = "an unsettled quantum is charged in full"]
 pub struct Quantum {
-    number: u64,
     stage: String,
     purpose: Purpose,
+    /// Its reserve and what extended it, in order; never empty.
+    parts: Vec<Part>,
+}
+
+/// One reserve.
+#[derive(Debug)]
+struct Part {
+    number: u64,
     reserve: Usd,
+    /// The same money in the shared budget.
+    share: Option<Share>,
 }
 
 impl Quantum {
     /// What was set aside.
     #[must_use]
     pub fn reserve(&self) -> Usd {
-        self.reserve
+        self.parts.iter().map(|part| part.reserve).sum()
     }
 }
 
@@ -84,14 +102,41 @@ impl Settlement {
 
 /// Keeps what is spent under the cap. Time becomes money here: each settlement charges all the time since the
 /// settlement before it, so that nothing that the process does is free.
+///
+/// # The lease
+/// What is settled and what is reserved together pay for the clock up to a moment, [`BudgetGuard::lease_seconds`]
+/// from now. A process that is ended by then (by the kernel, say) whatever it is doing has used no more than the
+/// ledger counts as spent, so that a crash is charged at least what it cost.
 #[derive(Debug)]
 pub struct BudgetGuard {
     journal: Journal,
     clock: Arc<dyn Clock>,
     terms: Terms,
-    /// Up to here the clock has been charged.
-    charged_until: Duration,
+    billing: Billing,
+    /// From here on the machine is billed.
+    since: Duration,
+    /// Up to here it is paid for: in the future where a settlement pays ahead.
+    paid_until: Duration,
+    /// How far each settlement pays ahead.
+    pays_ahead: Duration,
+    /// The highest price that has to be reckoned with.
+    worst_usd_per_hour: Usd,
+    /// What the time since then has cost at prices that no longer hold.
+    at_old_prices: OldPrices,
+    budget: Option<SharedBudget>,
+    /// By how much the time of day runs ahead of the clock that money is counted with.
+    ahead: TimeDelta,
 }
+
+/// Time that ran before the price changed, not settled yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct OldPrices {
+    cost: Usd,
+    seconds: f64,
+}
+
+/// The time of day may drift from the other clock by so much between two rows before it is told.
+const DRIFT: TimeDelta = TimeDelta::seconds(60);
 
 impl BudgetGuard {
     /// Opens or creates the ledger at `path`. Time is charged from `since` (a reading of `clock`) on. Quanta
@@ -102,8 +147,22 @@ impl BudgetGuard {
         terms: Terms,
         since: Duration,
     ) -> Result<(Self, Vec<String>), LedgerError> {
-        let (journal, torn_bytes) = Journal::open(path)?;
-        let mut guard = Self { journal, clock, terms, charged_until: since };
+        let (journal, torn_bytes) = Journal::open_alone(path)?;
+        let ahead = ahead(&*clock);
+        let worst_usd_per_hour = terms.usd_per_hour;
+        let mut guard = Self {
+            journal,
+            clock,
+            terms,
+            billing: Billing::EXACT,
+            since,
+            paid_until: since,
+            pays_ahead: Duration::ZERO,
+            worst_usd_per_hour,
+            at_old_prices: OldPrices::default(),
+            budget: None,
+            ahead,
+        };
         let mut told = Vec::new();
         if torn_bytes > 0 {
             told.push(format!("{}: dropped {torn_bytes} bytes of a row that was cut off", path.display()));
@@ -116,7 +175,118 @@ impl BudgetGuard {
             return Err(LedgerError::OtherCap { path: path.to_owned(), found, asked: guard.terms.cap });
         }
         told.extend(guard.charge_cut_off_quanta()?);
+        if let Some(last) = guard.journal.rows().last()
+            && last.time > guard.clock.now() + DRIFT
+        {
+            let back = last.time - guard.clock.now();
+            let note = format!("the time of day is {} s before the row before", back.num_seconds());
+            told.push(format!("{}: {note}; money is counted by another clock", path.display()));
+            guard.note("", 0, note)?;
+        }
         Ok((guard, told))
+    }
+
+    /// From here on every quantum must also fit into a budget that is shared with others.
+    pub fn join(&mut self, budget: SharedBudget) {
+        self.budget = Some(budget);
+    }
+
+    /// The shared budget, if there is one.
+    #[must_use]
+    pub fn budget(&self) -> Option<&SharedBudget> {
+        self.budget.as_ref()
+    }
+
+    /// The same, to ask it for warnings or to read what others wrote.
+    pub fn budget_mut(&mut self) -> Option<&mut SharedBudget> {
+        self.budget.as_mut()
+    }
+
+    /// What may still be spent: the least of what is left under the cap of the run and of each shared budget, as
+    /// they were last read.
+    #[must_use]
+    pub fn left(&self) -> Usd {
+        let own = self.account().left();
+        self.budget.as_ref().map_or(own, |budget| own.min(budget.left()))
+    }
+
+    /// The cap of the run is another from here on; refused below what is spent.
+    pub fn set_cap(&mut self, cap: Usd) -> Result<(), LedgerError> {
+        let (before, spent) = (self.account().cap(), self.account().spent());
+        if cap < spent {
+            return Err(LedgerError::CapBelowSpent { path: self.journal.path().to_owned(), cap, spent });
+        }
+        let direction = if cap > before { "raised" } else { "lowered" };
+        let note = format!("the cap is {direction} from {before} to {cap} USD");
+        self.append("", 0, Kind::Cap, Purpose::Run, cap, 0, 0.0, note)?;
+        self.terms.cap = cap;
+        Ok(())
+    }
+
+    /// The price is another from here on. Time that ran since the last settlement is charged with the next one, at
+    /// the higher of both prices: when it changed is not known.
+    pub fn change_price(
+        &mut self,
+        step: u64,
+        usd_per_hour: Usd,
+        price_source: impl Into<String>,
+        as_of: Option<String>,
+    ) -> Result<(), LedgerError> {
+        let now = self.clock.elapsed();
+        let seconds = now.saturating_sub(self.paid_until).as_secs_f64();
+        let before = self.terms.usd_per_hour;
+        let cost = before.max(usd_per_hour).per_hour_for(Hours::from_seconds(seconds));
+        self.terms.usd_per_hour = usd_per_hour;
+        self.terms.price_source = price_source.into();
+        self.terms.price_as_of = as_of;
+        self.at_old_prices.cost += cost;
+        self.at_old_prices.seconds += seconds;
+        self.paid_until = self.paid_until.max(now);
+        let note = format!("from {before} to {usd_per_hour} USD/h");
+        self.append("", step, Kind::PriceChange, Purpose::Run, Usd::ZERO, 0, 0.0, note)
+    }
+
+    /// Charges `amount` without a reserve (a minimum billing period, a gap that nobody guarded): at most what is
+    /// left under every cap.
+    pub fn spend(
+        &mut self,
+        stage: &str,
+        step: u64,
+        purpose: Purpose,
+        amount: Usd,
+        seconds: f64,
+        note: &str,
+    ) -> Result<Settlement, LedgerError> {
+        let own = amount.max(Usd::ZERO).min(self.account().left());
+        let mut budget = self.budget.take();
+        let result = match &mut budget {
+            Some(budget) => {
+                let claim = self.claim(stage, step, purpose, own, Some(seconds));
+                budget.spend(&claim, note, |charged| {
+                    self.append(stage, step, Kind::Spend, purpose, charged, 0, seconds, note.to_owned())
+                })
+            }
+            None => {
+                self.append(stage, step, Kind::Spend, purpose, own, 0, seconds, note.to_owned()).map(|()| own)
+            }
+        };
+        self.budget = budget;
+        let charged = result?;
+        Ok(Settlement { charged, uncharged: amount.minus_or_zero(charged) })
+    }
+
+    fn claim(&self, stage: &str, step: u64, purpose: Purpose, amount: Usd, seconds: Option<f64>) -> Claim {
+        Claim {
+            run: self.terms.run.clone(),
+            stage: stage.to_owned(),
+            step,
+            purpose,
+            amount,
+            seconds,
+            usd_per_hour: Some(self.terms.usd_per_hour),
+            price_source: self.terms.price_source.clone(),
+            price_as_of: self.terms.price_as_of.clone(),
+        }
     }
 
     fn charge_cut_off_quanta(&mut self) -> Result<Vec<String>, LedgerError> {
@@ -126,6 +296,7 @@ impl BudgetGuard {
             let row =
                 self.journal.rows().iter().find(|row| row.kind == Kind::Reserve && row.quantum == number);
             let Some(Row { stage, step, purpose, seconds, .. }) = row.cloned() else { continue };
+            let seconds = seconds.unwrap_or_default();
             let note = "cut off: charged in full".to_owned();
             self.append(&stage, step, Kind::Settle, purpose, amount, number, seconds, note)?;
             told.push(format!(
@@ -145,43 +316,158 @@ impl BudgetGuard {
         amount: Usd,
         hold: Usd,
     ) -> Result<Quantum, ReserveError> {
+        let part = self.set_aside(stage, step, purpose, amount, hold, String::new())?;
+        Ok(Quantum { stage: stage.to_owned(), purpose, parts: vec![part] })
+    }
+
+    /// Sets `amount` more aside for work that takes longer than was thought, by the same rule as
+    /// [`BudgetGuard::reserve`].
+    pub fn extend(
+        &mut self,
+        quantum: &mut Quantum,
+        step: u64,
+        amount: Usd,
+        hold: Usd,
+    ) -> Result<(), ReserveError> {
+        let note = format!("extends quantum {}", quantum.parts[0].number);
+        let part = self.set_aside(&quantum.stage, step, quantum.purpose, amount, hold, note)?;
+        quantum.parts.push(part);
+        Ok(())
+    }
+
+    fn set_aside(
+        &mut self,
+        stage: &str,
+        step: u64,
+        purpose: Purpose,
+        amount: Usd,
+        hold: Usd,
+        note: String,
+    ) -> Result<Part, ReserveError> {
         let amount = amount.max(Usd::ZERO);
         let (need, left) = (amount + hold.max(Usd::ZERO), self.account().left());
         if need > left {
-            return Err(Refused { need, left }.into());
+            return Err(Refused { need, left, level: None }.into());
         }
         let number = self.account().quanta() + 1;
         let seconds =
             Some(self.seconds_for(amount)).filter(|seconds| seconds.is_finite()).unwrap_or_default();
-        self.append(stage, step, Kind::Reserve, purpose, amount, number, seconds, String::new())?;
-        Ok(Quantum { number, stage: stage.to_owned(), purpose, reserve: amount })
+        let claim = self.claim(stage, step, purpose, amount, Some(seconds));
+        let share = self.budget.as_mut().map(|budget| budget.reserve(claim, hold)).transpose()?;
+        if let Err(error) = self.append(stage, step, Kind::Reserve, purpose, amount, number, seconds, note) {
+            // What fails here too is written by the next change of the budget, or charged when this process ends.
+            if let (Some(budget), Some(share)) = (&mut self.budget, share) {
+                let _ = budget.release(share);
+            }
+            return Err(error.into());
+        }
+        Ok(Part { number, reserve: amount, share })
     }
 
-    /// Charges the time since the last settlement to `quantum`: what the clock says, at most its reserve and
-    /// what is left under the cap. Should the clock say more than that, the note says how much more.
+    /// Charges the time since the last settlement to `quantum`: what the clock says and what is paid ahead, at
+    /// most its reserve and what is left under every cap. Should the clock alone say more than that, the note says
+    /// how much more.
     pub fn settle(&mut self, quantum: Quantum, step: u64) -> Result<Settlement, LedgerError> {
         let now = self.clock.elapsed();
-        let seconds = now.saturating_sub(self.charged_until).as_secs_f64();
-        let used = self.cost_of_seconds(seconds);
-        let limit = quantum.reserve + self.account().left();
-        let charged = used.min(limit);
-        let uncharged = used.minus_or_zero(limit);
-        let note = if uncharged > Usd::ZERO {
-            format!("the clock says {used} USD; charged up to the cap, {uncharged} USD stay uncharged")
+        let until = self.billed_until(now + self.pays_ahead);
+        let old = self.at_old_prices;
+        let unpaid = |end: Duration| end.saturating_sub(self.paid_until).as_secs_f64();
+        let used = self.cost_of_seconds(unpaid(until)) + old.cost;
+        let by_the_clock = self.cost_of_seconds(unpaid(self.billed_until(now))) + old.cost;
+        let limit = quantum.reserve() + self.account().left();
+        let wanted = used.min(limit);
+        let seconds = if wanted == used {
+            unpaid(until) + old.seconds
         } else {
-            String::new()
+            self.seconds_at(wanted.minus_or_zero(old.cost), self.terms.usd_per_hour) + old.seconds
         };
-        let (stage, number) = (quantum.stage.as_str(), quantum.number);
-        self.append(stage, step, Kind::Settle, quantum.purpose, charged, number, seconds, note)?;
-        self.charged_until = now;
-        Ok(Settlement { charged, uncharged })
+        let price = self.terms.usd_per_hour;
+        // The first parts are used up first: should the process die between two rows, what is left open is
+        // charged in full, which is never too little.
+        let (mut to_charge, mut seconds_left, mut charged) = (wanted, seconds, Usd::ZERO);
+        let (stage, purpose) = (quantum.stage.as_str(), quantum.purpose);
+        let last = quantum.parts.len() - 1;
+        for (index, part) in quantum.parts.into_iter().enumerate() {
+            if index > 0 && to_charge == Usd::ZERO {
+                self.give_back(stage, step, purpose, part)?;
+                continue;
+            }
+            let amount = if index == last { to_charge } else { to_charge.min(part.reserve) };
+            let of_part = if index == last || amount == to_charge {
+                seconds_left
+            } else {
+                seconds_left.min(self.seconds_at(amount, price))
+            };
+            let note_of = |booked: Usd| {
+                let uncharged = by_the_clock.minus_or_zero(charged + booked);
+                if index == last && uncharged > Usd::ZERO {
+                    format!(
+                        "the clock says {by_the_clock} USD; charged up to the cap, {uncharged} USD stay uncharged"
+                    )
+                } else {
+                    String::new()
+                }
+            };
+            let mut budget = self.budget.take();
+            let mut record = |booked: Usd| {
+                let (number, note) = (part.number, note_of(booked));
+                self.append(stage, step, Kind::Settle, purpose, booked, number, of_part, note)
+            };
+            let result = match (&mut budget, part.share) {
+                (Some(budget), Some(share)) => budget.settle(share, step, amount, of_part, record),
+                _ => record(amount).map(|()| amount),
+            };
+            self.budget = budget;
+            charged += result?;
+            to_charge -= amount;
+            seconds_left -= of_part;
+        }
+        self.at_old_prices = OldPrices::default();
+        self.paid_until = if charged == used {
+            until.max(self.paid_until)
+        } else if charged < by_the_clock {
+            now
+        } else {
+            self.paid_until + seconds_or_zero(self.seconds_at(charged.minus_or_zero(old.cost), price))
+        };
+        Ok(Settlement { charged, uncharged: by_the_clock.minus_or_zero(charged) })
     }
 
     /// Gives a reserve back unspent: its work never started. The time since the last settlement is charged
     /// with the next one.
     pub fn release(&mut self, quantum: Quantum, step: u64) -> Result<(), LedgerError> {
-        let (stage, number) = (quantum.stage.as_str(), quantum.number);
-        self.append(stage, step, Kind::Release, quantum.purpose, Usd::ZERO, number, 0.0, String::new())
+        let (stage, purpose) = (quantum.stage.as_str(), quantum.purpose);
+        quantum.parts.into_iter().try_for_each(|part| self.give_back(stage, step, purpose, part))
+    }
+
+    fn give_back(&mut self, stage: &str, step: u64, purpose: Purpose, part: Part) -> Result<(), LedgerError> {
+        self.append(stage, step, Kind::Release, purpose, Usd::ZERO, part.number, 0.0, String::new())?;
+        match (&mut self.budget, part.share) {
+            (Some(budget), Some(share)) => budget.release(share),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on every settlement also pays for so much time to come, which the next one takes into account.
+    /// What a process does between two quanta, and its end, are then paid for whatever happens.
+    pub fn pay_ahead(&mut self, ahead: Duration) {
+        self.pays_ahead = ahead;
+    }
+
+    /// From now on time is billed by this rule.
+    pub fn set_billing(&mut self, billing: Billing) {
+        self.billing = billing;
+    }
+
+    /// From now on everything that is set aside is reckoned at this price, if it is above the present one.
+    pub fn reckon_with(&mut self, worst_usd_per_hour: Usd) {
+        self.worst_usd_per_hour = worst_usd_per_hour;
+    }
+
+    /// The price per hour at present.
+    #[must_use]
+    pub fn usd_per_hour(&self) -> Usd {
+        self.terms.usd_per_hour
     }
 
     /// Writes down something worth remembering.
@@ -206,38 +492,109 @@ impl BudgetGuard {
         self.journal.rows()
     }
 
-    /// What `seconds` of everything together cost, rounded up to the next micro-dollar.
+    /// What `seconds` of everything together cost at the present price, rounded up to the next micro-dollar.
     #[must_use]
     pub fn cost_of_seconds(&self, seconds: f64) -> Usd {
-        self.terms.usd_per_hour.per_hour_for(Hours::from_seconds(seconds))
+        const NANOS_PER_HOUR: u128 = 3_600_000_000_000;
+        let price = u128::try_from(self.terms.usd_per_hour.micros()).unwrap_or_default();
+        // In whole numbers: 126 s at a micro-dollar a second are 126, not 126.00000000000001 and so 127.
+        match Duration::try_from_secs_f64(seconds.max(0.0)) {
+            Ok(time) => {
+                let micros = price.saturating_mul(time.as_nanos()).div_ceil(NANOS_PER_HOUR);
+                Usd::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+            }
+            Err(_) => self.terms.usd_per_hour.per_hour_for(Hours::from_seconds(seconds)),
+        }
     }
 
-    /// Seconds that `amount` pays for; infinite when time is free.
+    /// What must be set aside so that everything is paid for that happens in the next `seconds`: at the worst
+    /// price, with what is pending and what is paid ahead, by whole billing periods.
+    #[must_use]
+    pub fn cost_of_next(&self, seconds: f64) -> Usd {
+        let end = self.clock.elapsed() + seconds_or_zero(seconds) + self.pays_ahead;
+        let unpaid = self.billed_until(end).saturating_sub(self.paid_until).as_secs_f64();
+        self.worst().per_hour_for(Hours::from_seconds(unpaid)) + self.at_old_prices.cost
+    }
+
+    /// What must stay free beside [`BudgetGuard::cost_of_next`] of `work` seconds so that `later` seconds more can
+    /// follow.
+    #[must_use]
+    pub fn hold_after(&self, work: f64, later: f64) -> Usd {
+        self.cost_of_next(work.max(0.0) + later.max(0.0)) - self.cost_of_next(work)
+    }
+
+    /// What `later` seconds cost at the worst price, whenever they begin: by whole billing periods.
+    #[must_use]
+    pub fn worst_cost_of(&self, later: f64) -> Usd {
+        self.worst().per_hour_for(Hours::from_seconds(self.billing.billed(later)))
+    }
+
+    /// Seconds of work that can be done from now for `amount`, the other way round than
+    /// [`BudgetGuard::cost_of_next`]; infinite when time is free, never below zero.
+    #[must_use]
+    pub fn seconds_of_work_for(&self, amount: Usd) -> f64 {
+        let paid = self.paid_until.saturating_sub(self.since).as_secs_f64();
+        let amount = amount.minus_or_zero(self.at_old_prices.cost);
+        let end = self.billing.whole_periods(paid + self.seconds_for(amount));
+        let now = self.clock.elapsed().saturating_sub(self.since).as_secs_f64();
+        (end - now - self.pays_ahead.as_secs_f64()).max(0.0)
+    }
+
+    /// Seconds that `amount` pays for at the worst price; infinite when time is free.
     #[must_use]
     pub fn seconds_for(&self, amount: Usd) -> f64 {
-        let price = self.terms.usd_per_hour.dollars();
+        self.seconds_at(amount, self.worst())
+    }
+
+    fn seconds_at(&self, amount: Usd, usd_per_hour: Usd) -> f64 {
+        let price = usd_per_hour.dollars();
         if price > 0.0 { amount.dollars() / price * 3600.0 } else { f64::INFINITY }
     }
 
-    /// Seconds that the clock has run since the last settlement.
+    fn worst(&self) -> Usd {
+        self.worst_usd_per_hour.max(self.terms.usd_per_hour)
+    }
+
+    /// Where a billing period ends that `moment` lies in.
+    fn billed_until(&self, moment: Duration) -> Duration {
+        let held = moment.saturating_sub(self.since);
+        if self.billing == Billing::EXACT {
+            return self.since + held;
+        }
+        self.since + Duration::from_secs_f64(self.billing.billed(held.as_secs_f64()))
+    }
+
+    /// Seconds that the clock has run beyond what is paid for.
     #[must_use]
     pub fn uncharged_seconds(&self) -> f64 {
-        self.clock.elapsed().saturating_sub(self.charged_until).as_secs_f64()
+        self.since_paid() + self.at_old_prices.seconds
+    }
+
+    fn since_paid(&self) -> f64 {
+        self.clock.elapsed().saturating_sub(self.paid_until).as_secs_f64()
     }
 
     /// What is used so far by the clock, not by the reserve: settled, and the time since, rounded down so that
     /// it is never more than the next settlement makes of it.
     #[must_use]
     pub fn spent_by_the_clock(&self) -> Usd {
-        let hours = Hours::from_seconds(self.uncharged_seconds());
+        let hours = Hours::from_seconds(self.since_paid());
         let since = Usd::from_micros((self.terms.usd_per_hour.micros() as f64 * hours.0) as i64);
-        (self.account().settled() + since).min(self.account().cap())
+        (self.account().settled() + self.at_old_prices.cost + since).min(self.account().cap())
     }
 
     /// Seconds until `quantum` has used up its reserve; negative beyond it.
     #[must_use]
     pub fn seconds_left(&self, quantum: &Quantum) -> f64 {
-        self.seconds_for(quantum.reserve) - self.uncharged_seconds()
+        self.lease_seconds(Some(quantum))
+    }
+
+    /// Seconds until what is paid, and what `quantum` sets aside at the worst price, is used up; negative beyond.
+    #[must_use]
+    pub fn lease_seconds(&self, quantum: Option<&Quantum>) -> f64 {
+        let reserve = quantum.map_or(Usd::ZERO, Quantum::reserve).minus_or_zero(self.at_old_prices.cost);
+        let paid = self.paid_until.as_secs_f64() - self.clock.elapsed().as_secs_f64();
+        self.seconds_for(reserve) + paid
     }
 
     #[expect(
@@ -255,203 +612,57 @@ impl BudgetGuard {
         seconds: f64,
         note: String,
     ) -> Result<(), LedgerError> {
+        self.tell_of_a_set_clock()?;
         let draft = Draft {
-            time: self.clock.now(),
             run: self.terms.run.clone(),
             stage: stage.to_owned(),
             step,
-            kind,
             purpose,
-            amount,
+            amount: Some(amount),
             quantum,
-            seconds,
-            usd_per_hour: self.terms.usd_per_hour,
-            price_source: self.terms.price_source.clone(),
+            seconds: Some(seconds),
             note,
+            ..self.draft(kind)
         };
         self.journal.append(draft).map(|_| ())
     }
+
+    fn draft(&self, kind: Kind) -> Draft {
+        Draft {
+            run: self.terms.run.clone(),
+            usd_per_hour: Some(self.terms.usd_per_hour),
+            price_source: self.terms.price_source.clone(),
+            price_as_of: self.terms.price_as_of.clone(),
+            ..Draft::new(kind, self.clock.now())
+        }
+    }
+
+    /// Money is counted by a clock that cannot be set; the times in the rows are the time of day, for people, who
+    /// should know when it jumped.
+    fn tell_of_a_set_clock(&mut self) -> Result<(), LedgerError> {
+        let ahead = ahead(&*self.clock);
+        let by = ahead - self.ahead;
+        if by.abs() <= DRIFT || self.journal.rows().is_empty() {
+            return Ok(());
+        }
+        self.ahead = ahead;
+        let direction = if by > TimeDelta::zero() { "forward" } else { "back" };
+        let note = format!("the time of day was set {direction} by {} s", by.num_seconds().abs());
+        self.journal.append(Draft { note, ..self.draft(Kind::Note) }).map(|_| ())
+    }
+}
+
+/// A duration from seconds that may be negative, endless or no number: those become the nearest that can be.
+fn seconds_or_zero(seconds: f64) -> Duration {
+    const CENTURY: f64 = 3.2e9;
+    Duration::from_secs_f64(if seconds.is_nan() { 0.0 } else { seconds.clamp(0.0, CENTURY) })
+}
+
+/// The time of day less the reading of the clock that money is counted with.
+fn ahead(clock: &dyn Clock) -> TimeDelta {
+    let elapsed = TimeDelta::from_std(clock.elapsed()).unwrap_or_default();
+    clock.now() - DateTime::UNIX_EPOCH - elapsed
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::clock::FakeClock;
-    use crate::journal::{read, verify};
-
-    fn terms(cap_micros: i64) -> Terms {
-        // 3,600 micro-dollars an hour: one micro-dollar a second.
-        Terms {
-            run: "test".into(),
-            cap: Usd::from_micros(cap_micros),
-            usd_per_hour: Usd::from_micros(3600),
-            price_source: "stated".into(),
-        }
-    }
-
-    fn usd(micros: i64) -> Usd {
-        Usd::from_micros(micros)
-    }
-
-    #[test]
-    fn all_time_is_charged_also_between_quanta() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let clock = Arc::new(FakeClock::new());
-        let path = folder.path().join("ledger.jsonl");
-        clock.advance(Duration::from_secs(2));
-        let (mut guard, told) =
-            BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
-        assert!(told.is_empty());
-        let quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(80)).expect("fits");
-        clock.advance(Duration::from_millis(4500));
-        assert_eq!(guard.spent_by_the_clock(), usd(6));
-        clock.advance(Duration::from_millis(500));
-        assert!((guard.seconds_left(&quantum) - 13.0).abs() < 1e-9);
-        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(7));
-        clock.advance(Duration::from_secs(1));
-        let quantum = guard.reserve("a", 1, Purpose::Train, usd(20), usd(0)).expect("fits");
-        clock.advance(Duration::from_millis(500));
-        let settlement = guard.settle(quantum, 2).expect("settles");
-        assert_eq!(settlement, Settlement { charged: usd(2), uncharged: usd(0) }, "1.5 s are rounded up");
-        let quantum = guard.reserve("a", 2, Purpose::Evaluate, usd(20), usd(0)).expect("fits");
-        guard.release(quantum, 2).expect("is given back");
-        assert_eq!(guard.account().spent(), usd(9));
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_with_both_numbers_and_leaves_no_row() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let clock = Arc::new(FakeClock::new());
-        let path = folder.path().join("ledger.jsonl");
-        let (mut guard, _) = BudgetGuard::open(&path, clock, terms(100), Duration::ZERO).expect("opens");
-        let refused = guard.reserve("a", 0, Purpose::Train, usd(60), usd(41)).expect_err("does not fit");
-        assert!(matches!(refused, ReserveError::Refused(Refused { need, left })
-            if need == usd(101) && left == usd(100)));
-        assert_eq!(read(&path).expect("is sound").rows.len(), 1);
-    }
-
-    #[test]
-    fn an_overrun_is_charged_up_to_the_cap_and_named() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let clock = Arc::new(FakeClock::new());
-        let path = folder.path().join("ledger.jsonl");
-        let (mut guard, _) =
-            BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
-        let quantum = guard.reserve("a", 0, Purpose::Train, usd(10), usd(0)).expect("fits");
-        clock.advance(Duration::from_secs(130));
-        let settlement = guard.settle(quantum, 1).expect("settles");
-        assert_eq!((settlement.charged, settlement.overrun()), (usd(100), Some(usd(30))));
-        let last = guard.rows().last().expect("has rows");
-        assert!(last.note.contains("0.00003 USD stay uncharged"), "{}", last.note);
-        assert!(guard.reserve("a", 1, Purpose::Train, usd(1), usd(0)).is_err());
-    }
-
-    #[test]
-    fn another_cap_is_refused() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let path = folder.path().join("ledger.jsonl");
-        let clock = Arc::new(FakeClock::new());
-        drop(BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens"));
-        let error = BudgetGuard::open(&path, clock, terms(200), Duration::ZERO).expect_err("is refused");
-        assert!(matches!(error, LedgerError::OtherCap { .. }));
-    }
-
-    /// What can happen to a run's money.
-    #[derive(Clone, Debug)]
-    enum Event {
-        Reserve {
-            amount: i64,
-            hold: i64,
-        },
-        Pass {
-            millis: u64,
-        },
-        Settle,
-        Release,
-        /// The process dies; of the last row, this fraction (of 256) of its bytes reached the disk.
-        Crash {
-            torn: u8,
-        },
-    }
-
-    fn event() -> impl Strategy<Value = Event> {
-        prop_oneof![
-            4 => (0i64..400, 0i64..200).prop_map(|(amount, hold)| Event::Reserve { amount, hold }),
-            4 => (0u64..300_000).prop_map(|millis| Event::Pass { millis }),
-            4 => Just(Event::Settle),
-            1 => Just(Event::Release),
-            1 => any::<u8>().prop_map(|torn| Event::Crash { torn }),
-        ]
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn whatever_happens_the_cap_holds_and_nothing_is_taken_back(
-            events in prop::collection::vec(event(), 1..40),
-            cap in 1i64..1000,
-        ) {
-            let folder = tempfile::tempdir().expect("temporary folder");
-            let path = folder.path().join("ledger.jsonl");
-            let clock = Arc::new(FakeClock::new());
-            let (mut guard, _) =
-                BudgetGuard::open(&path, clock.clone(), terms(cap), Duration::ZERO).expect("opens");
-            let mut open: Option<Quantum> = None;
-            let mut settled = Usd::ZERO;
-            for event in events {
-                match event {
-                    Event::Reserve { amount, hold } => {
-                        let left = guard.account().left();
-                        match guard.reserve("a", 0, Purpose::Train, usd(amount), usd(hold)) {
-                            Ok(quantum) => {
-                                prop_assert!(usd(amount + hold) <= left);
-                                // A quantum that is dropped stays reserved.
-                                open = Some(quantum);
-                            }
-                            Err(ReserveError::Refused(_)) => prop_assert!(usd(amount + hold) > left),
-                            Err(other) => prop_assert!(false, "{other}"),
-                        }
-                    }
-                    Event::Pass { millis } => clock.advance(Duration::from_millis(millis)),
-                    Event::Settle => {
-                        if let Some(quantum) = open.take() {
-                            guard.settle(quantum, 0).expect("settles");
-                        }
-                    }
-                    Event::Release => {
-                        if let Some(quantum) = open.take() {
-                            guard.release(quantum, 0).expect("is given back");
-                        }
-                    }
-                    Event::Crash { torn } => {
-                        open = None;
-                        let before = guard.account().clone();
-                        drop(guard);
-                        // A row of which the caller never heard, half on disk.
-                        let mut bytes = fs::read(&path).expect("reads");
-                        let first = bytes.iter().position(|&byte| byte == b'\n').expect("has a row");
-                        let half = bytes[..first * usize::from(torn) / 256].to_vec();
-                        bytes.extend(half);
-                        fs::write(&path, bytes).expect("writes");
-                        let since = clock.elapsed();
-                        guard = BudgetGuard::open(&path, clock.clone(), terms(cap), since).expect("heals").0;
-                        prop_assert_eq!(guard.account().spent(), before.spent());
-                        prop_assert_eq!(guard.account().reserved(), Usd::ZERO);
-                    }
-                }
-                let account = guard.account();
-                prop_assert!(account.spent() <= account.cap());
-                prop_assert!(account.settled() >= settled);
-                prop_assert!(account.reserved() >= Usd::ZERO);
-                settled = account.settled();
-                let contents = verify(&path).expect("is sound at every moment");
-                prop_assert_eq!(&contents.account, account);
-            }
-        }
-    }
-}
+mod tests;

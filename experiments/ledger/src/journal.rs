@@ -1,12 +1,13 @@
 //! The file: JSON lines, append-only, chained by hash.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use shoestring_durable::sync_folder;
 
-use crate::account::Account;
+use crate::account::{Account, AccountError};
 use crate::error::LedgerError;
 use crate::row::{Draft, ParseError, Row};
 
@@ -38,12 +39,25 @@ pub fn verify(path: &Path) -> Result<Contents, LedgerError> {
     Ok(contents)
 }
 
-/// The contents and the bytes that they take up. A last line that is whole but for its line break counts.
+/// The contents and the bytes that they take up.
 fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, usize), LedgerError> {
     let mut contents = Contents { rows: Vec::new(), account: Account::new(), torn_bytes: 0 };
+    let (used, torn) = take_in(path, bytes, &mut contents.rows, &mut contents.account)?;
+    contents.torn_bytes = torn;
+    Ok((contents, used))
+}
+
+/// Takes in the rows in `bytes`, which follow those in `rows`. Returns the bytes that they take up and the bytes
+/// of a torn line after them. A last line that is whole but for its line break counts.
+fn take_in(
+    path: &Path,
+    bytes: &[u8],
+    rows: &mut Vec<Row>,
+    account: &mut Account,
+) -> Result<(usize, u64), LedgerError> {
     let mut at = 0;
     while at < bytes.len() {
-        let line_number = contents.rows.len() + 1;
+        let line_number = rows.len() + 1;
         let (line, broken) = match bytes[at..].iter().position(|&byte| byte == b'\n') {
             Some(length) => (&bytes[at..at + length], true),
             None => (&bytes[at..], false),
@@ -51,21 +65,15 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, usize), LedgerError> {
         let row = match parse_line(path, line_number, line) {
             Ok(row) => row,
             // Only what is no whole JSON object can be the beginning of a row that this program wrote.
-            Err(_) if !broken && !is_json(line) => {
-                contents.torn_bytes = line.len() as u64;
-                break;
-            }
+            Err(_) if !broken && !is_json(line) => return Ok((at, line.len() as u64)),
             Err(error) => return Err(error),
         };
-        check_chain(path, &contents, &row)?;
-        contents
-            .account
-            .apply(&row)
-            .map_err(|error| LedgerError::row(path, line_number, error.to_string()))?;
-        contents.rows.push(row);
+        check_chain(path, rows, &row)?;
+        account.apply(&row).map_err(|error| LedgerError::row(path, line_number, error.to_string()))?;
+        rows.push(row);
         at += line.len() + usize::from(broken);
     }
-    Ok((contents, at))
+    Ok((at, 0))
 }
 
 fn parse_line(path: &Path, line_number: usize, line: &[u8]) -> Result<Row, LedgerError> {
@@ -78,7 +86,7 @@ fn parse_line(path: &Path, line_number: usize, line: &[u8]) -> Result<Row, Ledge
         ParseError::Hash { computed, found } => LedgerError::row(
             path,
             line_number,
-            format!("the row was changed: its hash is {computed:.12}…, it says {found:.12}…"),
+            format!("the row was changed: expected the hash {computed:.12}…, found {found:.12}…"),
         ),
     })
 }
@@ -87,26 +95,34 @@ fn is_json(line: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
 }
 
-fn check_chain(path: &Path, contents: &Contents, row: &Row) -> Result<(), LedgerError> {
-    let line_number = contents.rows.len() + 1;
-    let expected = contents.rows.len() as u64;
+fn check_chain(path: &Path, rows: &[Row], row: &Row) -> Result<(), LedgerError> {
+    let line_number = rows.len() + 1;
+    let expected = rows.len() as u64;
     if row.seq != expected {
-        let problem = format!("seq = {}, but {expected} comes here: a row is missing or was moved", row.seq);
+        let problem =
+            format!("expected seq = {expected}, found seq = {}: a row is missing or was moved", row.seq);
         return Err(LedgerError::row(path, line_number, problem));
     }
-    let prev = contents.rows.last().map_or("", |last| last.hash.as_str());
+    let prev = rows.last().map_or("", |last| last.hash.as_str());
     if row.prev != prev {
-        let problem = "`prev` is not the hash of the row before: a row was replaced";
+        let problem = format!(
+            "expected prev = {prev:.12}…, found prev = {:.12}…: the row before was replaced",
+            row.prev
+        );
         return Err(LedgerError::row(path, line_number, problem));
     }
     Ok(())
 }
+
+/// How often a lock that somebody else holds is asked for again: at first, and at most.
+const ASK_AGAIN: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(10));
 
 /// An open ledger file that rows can be added to.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Bytes of the rows that are known.
     bytes: u64,
     rows: Vec<Row>,
     account: Account,
@@ -114,53 +130,121 @@ pub struct Journal {
 
 impl Journal {
     /// Opens or creates; checks what is there; drops a torn last line. Returns also how many bytes that was.
+    /// For a file that only this process writes to; see [`Journal::shared`].
     pub fn open(path: &Path) -> Result<(Self, u64), LedgerError> {
+        let mut journal = Self::shared(path)?;
+        let torn = journal.refresh()?;
+        Ok((journal, torn))
+    }
+
+    /// Opens like [`Journal::open`] and keeps others who do the same out until it is dropped.
+    pub fn open_alone(path: &Path) -> Result<(Self, u64), LedgerError> {
+        let mut journal = Self::shared(path)?;
+        // Where a file system knows no locks, the lock of the run directory has to do.
+        if matches!(journal.file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(LedgerError::InUse { path: path.to_owned() });
+        }
+        let torn = journal.refresh()?;
+        Ok((journal, torn))
+    }
+
+    /// Opens or creates a file that several processes write to; knows no row yet. Each of them takes the lock,
+    /// [refreshes](Journal::refresh), appends and lets go of it.
+    pub(crate) fn shared(path: &Path) -> Result<Self, LedgerError> {
         let failed = |source| LedgerError::io(path, source);
+        let new = !path.exists();
         let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
-        let bytes = fs::read(path).map_err(failed)?;
-        let (contents, used) = parse(path, &bytes)?;
-        let mut journal = Self {
-            path: path.to_owned(),
-            file,
-            bytes: used as u64,
-            rows: contents.rows,
-            account: contents.account,
-        };
-        if contents.torn_bytes > 0 {
-            journal.file.set_len(journal.bytes).map_err(failed)?;
-        }
-        if used > 0 && contents.torn_bytes == 0 && bytes.last() != Some(&b'\n') {
-            journal.file.write_all(b"\n").map_err(failed)?;
-            journal.bytes += 1;
-        }
-        journal.file.sync_all().map_err(failed)?;
-        if bytes.is_empty() {
+        if new {
             // A new file's name is only safe once its folder is on disk too.
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             sync_folder(folder.unwrap_or(Path::new("."))).map_err(|error| failed(error.source))?;
         }
-        Ok((journal, contents.torn_bytes))
+        let path = path.to_owned();
+        Ok(Self { path, file, bytes: 0, rows: Vec::new(), account: Account::new() })
     }
 
-    /// Adds a row: it is on disk, and counts, once this returns. On any error nothing was added, and the file
-    /// is cut back to its last whole row.
+    /// Takes in the rows that came to the file since it was last read, checks them, and drops a torn last line:
+    /// its writer is dead, or it would hold the lock. Returns how many bytes that was.
+    pub fn refresh(&mut self) -> Result<u64, LedgerError> {
+        let length = self.file.metadata().map_err(self.failed())?.len();
+        if length == self.bytes {
+            return Ok(0);
+        }
+        if length < self.bytes {
+            let problem =
+                format!("expected at least {} bytes, found {length}: rows were taken away", self.bytes);
+            return Err(LedgerError::row(&self.path, self.rows.len(), problem));
+        }
+        let mut bytes = Vec::new();
+        self.file
+            .seek(SeekFrom::Start(self.bytes))
+            .and_then(|_| self.file.read_to_end(&mut bytes))
+            .map_err(self.failed())?;
+        let (used, torn) = take_in(&self.path, &bytes, &mut self.rows, &mut self.account)?;
+        self.bytes += used as u64;
+        if torn > 0 {
+            self.file.set_len(self.bytes).and_then(|()| self.file.sync_all()).map_err(self.failed())?;
+        } else if used > 0 && bytes.last() != Some(&b'\n') {
+            self.file.write_all(b"\n").and_then(|()| self.file.sync_all()).map_err(self.failed())?;
+            self.bytes += 1;
+        }
+        Ok(torn)
+    }
+
+    /// Takes the operating system's lock on the file, which ends with the process however that ends. Asks for
+    /// `patience`; false if somebody held it all that time.
+    pub(crate) fn lock(&self, patience: Duration) -> Result<bool, LedgerError> {
+        let start = Instant::now();
+        let mut pause = ASK_AGAIN.0;
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => return Ok(true),
+                Err(TryLockError::WouldBlock) if start.elapsed() >= patience => return Ok(false),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(pause),
+                Err(TryLockError::Error(source)) => return Err(LedgerError::io(&self.path, source)),
+            }
+            pause = (2 * pause).min(ASK_AGAIN.1);
+        }
+    }
+
+    /// Lets go of the lock.
+    pub(crate) fn unlock(&self) -> Result<(), LedgerError> {
+        self.file.unlock().map_err(self.failed())
+    }
+
+    /// Adds a row: checks it against the sums, writes it, syncs it. When this fails, nothing was added.
     pub fn append(&mut self, draft: Draft) -> Result<&Row, LedgerError> {
         let line_number = self.rows.len() + 1;
         let prev = self.rows.last().map_or("", |row| row.hash.as_str());
         let (row, mut line) = Row::place(draft, self.rows.len() as u64, prev)
             .map_err(|error| LedgerError::row(&self.path, line_number, error.to_string()))?;
-        let mut account = self.account.clone();
-        account.apply(&row).map_err(|error| LedgerError::row(&self.path, line_number, error.to_string()))?;
+        let refused = |error: AccountError| LedgerError::row(&self.path, line_number, error.to_string());
+        self.account.check(&row).map_err(refused)?;
         line.push('\n');
+        #[cfg(test)]
+        fuse::burn(&mut self.file, &line).map_err(|source| LedgerError::io(&self.path, source))?;
         if let Err(source) = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()) {
-            // Best effort: if even this fails, the torn line is dropped when the file is next opened.
+            // Best effort: if even this fails, the torn line is dropped when the file is next read.
             let _ = self.file.set_len(self.bytes).and_then(|()| self.file.sync_data());
             return Err(LedgerError::io(&self.path, source));
         }
         self.bytes += line.len() as u64;
-        self.account = account;
+        let refused = |error: AccountError| LedgerError::row(&self.path, line_number, error.to_string());
+        self.account.apply(&row).map_err(refused)?;
         self.rows.push(row);
         Ok(&self.rows[self.rows.len() - 1])
+    }
+
+    /// Whether a row would follow; writes nothing.
+    pub(crate) fn check(&self, draft: Draft) -> Result<(), LedgerError> {
+        let problem = |problem: String| LedgerError::row(&self.path, self.rows.len() + 1, problem);
+        let (row, _) = Row::place(draft, self.rows.len() as u64, "").map_err(|e| problem(e.to_string()))?;
+        self.account.check(&row).map_err(|error| problem(error.to_string()))
+    }
+
+    fn failed(&self) -> impl FnOnce(io::Error) -> LedgerError + use<> {
+        let path = self.path.clone();
+        move |source| LedgerError::Io { path, source }
     }
 
     /// All rows.
@@ -182,12 +266,64 @@ impl Journal {
     }
 }
 
+/// Lets a test end a process in the middle of a write.
+#[cfg(test)]
+pub(crate) mod fuse {
+    use std::cell::Cell;
+    use std::fs::File;
+    use std::io::{self, Write};
+
+    thread_local! {
+        static WRITES: Cell<u32> = const { Cell::new(0) };
+        static SHARE: Cell<u8> = const { Cell::new(0) };
+        static BLOWN: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The process of this thread dies in its `writes`-th write from now on, when `share` of 256 of the line have
+    /// reached the disk.
+    pub(crate) fn light(writes: u32, share: u8) {
+        WRITES.set(writes);
+        SHARE.set(share);
+    }
+
+    /// Whether it died.
+    pub(crate) fn blown() -> bool {
+        BLOWN.get()
+    }
+
+    /// Nobody dies any more.
+    pub(crate) fn put_out() {
+        WRITES.set(0);
+        BLOWN.set(false);
+    }
+
+    /// Before a line is written. The dead write nothing more.
+    pub(super) fn burn(file: &mut File, line: &str) -> io::Result<()> {
+        let dead = || io::Error::other("the process is dead");
+        if BLOWN.get() {
+            return Err(dead());
+        }
+        let left = WRITES.get();
+        if left == 0 {
+            return Ok(());
+        }
+        WRITES.set(left - 1);
+        if left > 1 {
+            return Ok(());
+        }
+        BLOWN.set(true);
+        file.write_all(&line.as_bytes()[..line.len() * usize::from(SHARE.get()) / 256])?;
+        Err(dead())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use shoestring_planner::units::Usd;
 
     use super::*;
-    use crate::row::{Kind, tests::draft};
+    use crate::kind::Kind;
+    use crate::row::tests::draft;
 
     fn written(folder: &Path) -> PathBuf {
         let path = folder.join("ledger.jsonl");
@@ -196,7 +332,7 @@ mod tests {
         for (kind, quantum, micros) in
             [(Kind::Open, 0, 5000), (Kind::Reserve, 1, 2000), (Kind::Settle, 1, 1250)]
         {
-            let amount = Usd::from_micros(micros);
+            let amount = Some(Usd::from_micros(micros));
             journal.append(Draft { kind, quantum, amount, ..draft() }).expect("appends");
         }
         path
@@ -232,7 +368,7 @@ mod tests {
     }
 
     fn draft_of_nothing() -> Draft {
-        Draft { amount: Usd::ZERO, quantum: 0, ..draft() }
+        Draft { amount: Some(Usd::ZERO), quantum: 0, ..draft() }
     }
 
     #[test]
@@ -253,5 +389,38 @@ mod tests {
             assert!(matches!(&error, LedgerError::Row { line, .. } if *line == expected), "{error}");
             assert_eq!(fs::read_to_string(&path).expect("reads"), text, "a refused file is left as it is");
         }
+    }
+
+    #[test]
+    fn a_ledger_of_an_earlier_version_is_read_and_goes_on() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("ledger.jsonl");
+        // Written by the program as it was at version 1.
+        fs::write(&path, include_bytes!("../tests/files/ledger-v1.jsonl")).expect("writes");
+        let contents = verify(&path).expect("is sound");
+        assert_eq!((contents.rows.len(), contents.account.spent().micros()), (18, 97));
+        assert_eq!(contents.rows[1].price_as_of, None);
+        let (mut journal, _) = Journal::open(&path).expect("opens");
+        let time = contents.rows[17].time;
+        journal.append(Draft::new(Kind::Note, time)).expect("goes on");
+        let rows = verify(&path).expect("is sound").rows;
+        assert_eq!((rows[17].version, rows[18].version), (1, 2));
+    }
+
+    #[test]
+    fn rows_of_another_process_are_taken_in_and_missing_ones_noticed() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = written(folder.path());
+        let (mut one, _) = Journal::open(&path).expect("opens");
+        let (mut other, _) = Journal::open(&path).expect("opens");
+        other.append(Draft { kind: Kind::Note, ..draft_of_nothing() }).expect("appends");
+        assert_eq!(one.refresh().expect("reads on"), 0);
+        assert_eq!(one.rows(), other.rows());
+        assert!(one.lock(Duration::ZERO).expect("locks"));
+        assert!(!other.lock(Duration::from_millis(1)).expect("asks"));
+        one.unlock().expect("lets go");
+        assert!(other.lock(Duration::ZERO).expect("locks"));
+        fs::write(&path, b"").expect("writes");
+        assert!(matches!(one.refresh(), Err(LedgerError::Row { line: 4, .. })));
     }
 }

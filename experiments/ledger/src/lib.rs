@@ -12,21 +12,35 @@
 //! - A row counts only once it is on disk (fsync).
 //!
 //! # Its bound
-//! The clock is the machine's and the machine cannot be stopped in the middle of an instruction: if one
-//! indivisible action (a single training step, say) takes longer than everything that is left, the machine was
-//! held beyond the cap for the rest of that action. The settlement then says by how much in its note, and
-//! nothing further is started.
+//! The clock is the machine's and no code of a process can stop it in the middle of one indivisible action (a single
+//! training step, say). What is settled and reserved pays up to a moment ([`BudgetGuard::lease_seconds`]); who wants
+//! the cap to hold whatever happens has the process ended by then. Otherwise the settlement says in its note by how
+//! much the machine was held beyond the cap, and nothing further is started.
 
 mod account;
+mod budget;
 mod clock;
 mod error;
 mod guard;
+#[cfg(test)]
+mod histories;
+mod invoice;
 mod journal;
+mod kind;
+mod reconcile;
 mod row;
+mod summary;
 
-pub use account::{Account, AccountError, Spending};
+pub use account::{Account, AccountError, OpenReserve, Spending};
+pub use budget::{
+    BUDGET_VERSION, BudgetTerms, Claim, LevelState, Rate, Share, SharedBudget, Threshold, Warning, look,
+};
 pub use clock::{Clock, FakeClock, SystemClock};
 pub use error::LedgerError;
 pub use guard::{BudgetGuard, Quantum, Refused, ReserveError, Settlement, Terms};
+pub use invoice::{InvoiceLine, read_invoice};
 pub use journal::{Contents, Journal, read, verify};
-pub use row::{Draft, Kind, LEDGER_VERSION, Purpose, Row};
+pub use kind::{Kind, Purpose};
+pub use reconcile::{Cause, Finding, ProviderSums, Reconciliation, Recorded, reconcile};
+pub use row::{Bought, Draft, LEDGER_VERSION, Row};
+pub use summary::{By, Group, clock_set_back, grouped};

@@ -19,6 +19,8 @@ use super::state::{FileSeal, STATE_VERSION, State};
 pub(crate) const MODEL: &str = "model.safetensors";
 /// The optimiser's state.
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
+/// The running mean of the weights, where the recipe asks for one: tensors like the weights'.
+pub(crate) const EMA: &str = "ema.safetensors";
 /// Where training stands.
 const STATE: &str = "state.json";
 /// The marker: without it a checkpoint does not count. Holds the SHA-256 of `state.json`.
@@ -57,9 +59,15 @@ pub fn list(folder: &Path) -> Result<Vec<Checkpoint>, RunError> {
     Ok(checkpoints)
 }
 
-/// Writes a checkpoint and then removes all but the newest `keep`. On an error no half of one is left, and the
-/// older ones are as they were. Returns its folder.
-pub(crate) fn write(folder: &Path, mut state: State, saved: &Saved, keep: u32) -> Result<PathBuf, RunError> {
+/// Writes a checkpoint and then removes all but the newest `keep` and that of step `best`. On an error no half of
+/// one is left, and the older ones are as they were. Returns its folder.
+pub(crate) fn write(
+    folder: &Path,
+    mut state: State,
+    saved: &Saved,
+    keep: u32,
+    best: Option<u64>,
+) -> Result<PathBuf, RunError> {
     let name = format!("{PREFIX}{:08}", state.step);
     let (temporary, path) = (folder.join(format!(".{name}.tmp")), folder.join(&name));
     fs::create_dir_all(folder).map_err(|source| RunError::file(folder, "create", source))?;
@@ -75,14 +83,16 @@ pub(crate) fn write(folder: &Path, mut state: State, saved: &Saved, keep: u32) -
         let _ = fs::remove_dir_all(&temporary);
         return Err(error);
     }
-    prune(folder, keep)?;
+    prune(folder, keep, best)?;
     Ok(path)
 }
 
 fn write_files(folder: &Path, state: &mut State, saved: &Saved) -> Result<(), RunError> {
     fs::create_dir(folder).map_err(|source| RunError::file(folder, "create", source))?;
     state.files.clear();
-    for (name, bytes) in [(MODEL, &saved.model), (OPTIMIZER, &saved.optimizer)] {
+    let files = [(MODEL, Some(&saved.model)), (OPTIMIZER, Some(&saved.optimizer)), (EMA, saved.ema.as_ref())];
+    for (name, bytes) in files {
+        let Some(bytes) = bytes else { continue };
         write_synced(&folder.join(name), bytes)?;
         state.files.insert(name.to_owned(), seal(bytes));
     }
@@ -111,11 +121,11 @@ fn remove_folder(path: &Path) -> Result<(), RunError> {
     }
 }
 
-/// Removes all but the newest `keep` checkpoints, and what crashes left of unfinished ones.
-fn prune(folder: &Path, keep: u32) -> Result<(), RunError> {
+/// Removes all but the newest `keep` checkpoints and that of step `best`.
+fn prune(folder: &Path, keep: u32, best: Option<u64>) -> Result<(), RunError> {
     let mut checkpoints = list(folder)?;
     let surplus = checkpoints.len().saturating_sub(keep.max(1) as usize);
-    for old in checkpoints.drain(..surplus) {
+    for old in checkpoints.drain(..surplus).filter(|old| Some(old.step) != best) {
         // The marker first: half a checkpoint must not look like a whole one.
         let done = old.path.join(DONE);
         fs::remove_file(&done).map_err(|source| RunError::file(&done, "remove", source))?;
@@ -187,7 +197,8 @@ fn read(path: &Path) -> Result<(State, Saved), String> {
             None => Err(format!("{STATE} does not name {name}")),
         }
     };
-    let saved = Saved { model: sealed(MODEL)?, optimizer: sealed(OPTIMIZER)? };
+    let ema = state.files.contains_key(EMA).then(|| sealed(EMA)).transpose()?;
+    let saved = Saved { model: sealed(MODEL)?, optimizer: sealed(OPTIMIZER)?, ema };
     Ok((state, saved))
 }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use shoestring_data::evaluation::{Tally, class_embeddings};
 use shoestring_data::{Batch, DataError, EvaluationSet, Loader, Prefetcher};
-use shoestring_engine::{Images, StepInput, Texts, Trainer, learning_rate};
+use shoestring_engine::{
+    Images, StepInput, Texts, Trainer, learning_rate_at, multiplies_bf16, resolved_precision,
+};
 use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::{Recipe, Stage};
+use shoestring_planner::recipe::{EvaluatedWeights, Precision, Recipe, Stage};
 use shoestring_planner::units::Samples;
 
 use super::error::RunError;
@@ -51,6 +53,27 @@ impl<'a> Workshop<'a> {
     }
 }
 
+/// What is worth knowing where the recipe's precision is not what this machine would choose.
+fn precision_warning(recipe: &Recipe) -> Option<String> {
+    match recipe.optimizer.precision {
+        Some(Precision::Bf16)
+            if resolved_precision(&recipe.architecture, Some(Precision::Bf16)) == Precision::F32 =>
+        {
+            Some(
+                "optimizer.precision = \"bf16\": the architecture has an odd width, which bf16 cannot multiply, so \
+                 that everything is computed in f32"
+                    .to_owned(),
+            )
+        }
+        Some(Precision::Bf16) if !multiplies_bf16() => Some(
+            "optimizer.precision = \"bf16\": this processor has no products of bf16 numbers (AVX512-BF16), so that \
+             operands are rounded to bf16 and multiplied in f32: the same precision, slower; \"f32\" is as fast"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
 fn evaluation_samples(stages: &[StageData]) -> u64 {
     stages.iter().filter_map(|stage| stage.evaluation.as_ref()).map(|set| set.len()).max().unwrap_or(0)
 }
@@ -73,7 +96,7 @@ impl Train for Workshop<'_> {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = Vec::new();
+        let mut warnings: Vec<String> = precision_warning(self.recipe).into_iter().collect();
         for stage in &self.stages {
             let of_set = stage.evaluation.iter().flat_map(|set| set.warnings());
             for warning in stage.loader.warnings().iter().chain(of_set) {
@@ -87,8 +110,14 @@ impl Train for Workshop<'_> {
 
     fn build(&mut self) -> Result<Box<dyn Executor>, RunError> {
         let recipe = self.recipe;
-        let trainer = Trainer::new(&recipe.architecture, &recipe.optimizer, recipe.seed)?;
+        // Learned positions start on the first stage's grid.
+        let mut first = recipe.architecture.clone();
+        if let Some(stage) = recipe.stages.first() {
+            first.vision_cfg.image_size = stage.image_size_px;
+        }
+        let trainer = Trainer::new(&first, &recipe.optimizer, recipe.seed)?;
         Ok(Box::new(ClipExecutor {
+            measured: recipe.evaluation.weights,
             architecture: recipe.architecture.clone(),
             stages: recipe.stages.clone(),
             data: self.stages.clone(),
@@ -103,6 +132,8 @@ impl Train for Workshop<'_> {
 
 /// Trains a CLIP.
 struct ClipExecutor {
+    /// Which weights are evaluated.
+    measured: EvaluatedWeights,
     architecture: Architecture,
     stages: Vec<Stage>,
     data: Vec<StageData>,
@@ -147,7 +178,8 @@ fn microbatch(architecture: &Architecture, stage: &Stage) -> usize {
 
 impl Executor for ClipExecutor {
     fn enter_stage(&mut self, stage: usize) -> Result<(), RunError> {
-        self.trainer.reset_optimizer();
+        let of_stage = &self.stages[stage];
+        self.trainer.enter_stage(of_stage.image_size_px, of_stage.carry_optimizer)?;
         self.draw_from(stage, 0)
     }
 
@@ -158,17 +190,18 @@ impl Executor for ClipExecutor {
         saved: &Saved,
         drawn: &Drawn,
     ) -> Result<(), RunError> {
-        self.trainer.load(&saved.model, &saved.optimizer)?;
+        self.trainer.set_image_size(self.stages[stage].image_size_px)?;
+        self.trainer.load(&saved.model, &saved.optimizer, saved.ema.as_deref())?;
         self.drawn_before = drawn.clone();
         self.draw_from(stage, stage_step)
     }
 
-    fn step(&mut self) -> Result<Stepped, RunError> {
+    fn step(&mut self, progress: f64) -> Result<Stepped, RunError> {
         let next = self.batches.as_mut().and_then(Iterator::next);
         let missing = || DataError::Thread("ended before the stage did".to_owned());
         let batch: Batch = next.ok_or_else(missing)??;
         let stage = &self.stages[self.stage];
-        let rate = learning_rate(stage, Samples(self.stage_step * u64::from(stage.batch)));
+        let rate = learning_rate_at(stage, progress);
         let input = StepInput {
             batch: batch.size,
             image_size_px: batch.image_size_px,
@@ -189,7 +222,13 @@ impl Executor for ClipExecutor {
     }
 
     fn save(&mut self) -> Result<Saved, RunError> {
-        Ok(Saved { model: self.trainer.model_bytes()?, optimizer: self.trainer.optimizer_bytes()? })
+        let trainer = &self.trainer;
+        trainer.check_finite()?;
+        Ok(Saved {
+            model: trainer.model_bytes()?,
+            optimizer: trainer.optimizer_bytes()?,
+            ema: trainer.ema_bytes()?,
+        })
     }
 
     fn drawn(&self) -> Drawn {
@@ -213,6 +252,19 @@ impl Executor for ClipExecutor {
     }
 
     fn evaluate(&mut self, proceed: &mut Proceed<'_>) -> Result<Option<Evaluated>, RunError> {
+        if self.measured == EvaluatedWeights::Trained {
+            return self.measure(proceed);
+        }
+        self.trainer.exchange_ema();
+        let evaluated = self.measure(proceed);
+        self.trainer.exchange_ema();
+        evaluated
+    }
+}
+
+impl ClipExecutor {
+    /// Zero-shot accuracy of the weights at hand.
+    fn measure(&self, proceed: &mut Proceed<'_>) -> Result<Option<Evaluated>, RunError> {
         let Some(set) = self.data[self.stage].evaluation.clone() else { return Ok(None) };
         let (width, length) = (self.trainer.clip().embedding_width(), set.text_tokens());
         let (classes, templates) = (set.class_names().len(), set.templates().len());
@@ -288,6 +340,19 @@ mod tests {
         assert_eq!(microbatch(&large, &stage), 1);
         let stage = Stage { image_size_px: 70, ..stage };
         assert_eq!(microbatch(&large, &stage), 24);
+    }
+
+    #[test]
+    fn bf16_is_spoken_of_where_it_is_not_to_be_had() {
+        let mut recipe = small_recipe();
+        assert_eq!(precision_warning(&recipe), None);
+        recipe.optimizer.precision = Some(Precision::Bf16);
+        let warning = precision_warning(&recipe);
+        assert_eq!(warning.is_none(), multiplies_bf16(), "{warning:?}");
+        recipe.architecture.text_cfg.width = 15;
+        recipe.architecture.text_cfg.heads = 3;
+        let warning = precision_warning(&recipe).expect("a warning");
+        assert!(warning.contains("odd width"), "{warning}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use shoestring_ledger::{BudgetGuard, Clock, Purpose, Quantum, Refused, ReserveError};
+use shoestring_ledger::{Clock, Purpose, Refused, ReserveError};
 use shoestring_planner::recipe::{Recipe, Stage};
 use shoestring_planner::units::Usd;
 
@@ -18,9 +18,12 @@ use super::forecast::{Forecast, evaluation_steps};
 use super::lock::RunLock;
 use super::log::Log;
 use super::observer::{Observer, StageProgress, StepProgress};
+use super::pace::{Pace, Replan};
+use super::price::PriceFile;
 use super::state::{STATE_VERSION, State};
 use super::timing::{MARGIN_STEPS, QUANTUM_SECONDS, SAFETY, Timing};
 use crate::records::{EvaluationLine, LineFile, MetricsLine, RECORDS_VERSION};
+use crate::till::Till;
 
 /// Where time is free, so that spending never makes a checkpoint due: one this often.
 const FREE_CHECKPOINT_SECONDS: f64 = 600.0;
@@ -42,7 +45,7 @@ pub(crate) struct Position {
 }
 
 /// Why the course came to its end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Halt {
     /// Everything is done.
     Finished,
@@ -50,6 +53,8 @@ pub(crate) enum Halt {
     CapReached(Refused),
     /// Asked to stop.
     Stopped,
+    /// As much is spent as this process was to spend.
+    Paused,
 }
 
 /// A run being carried out by this process.
@@ -58,14 +63,28 @@ pub(crate) struct Course<'a> {
     pub(crate) directory: &'a RunDirectory,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stop: Arc<AtomicBool>,
+    /// The machine is about to be taken back once this file is there.
+    pub(crate) notice: Option<PathBuf>,
+    pub(crate) price: Option<PriceFile>,
     pub(crate) observer: &'a mut dyn Observer,
     pub(crate) lock: &'a RunLock,
     pub(crate) log: &'a mut Log,
-    pub(crate) guard: &'a mut BudgetGuard,
+    pub(crate) till: &'a Till,
+    /// What is left under the cap but not for this process to spend.
+    pub(crate) beyond: Usd,
+    /// Work was refused for that reason alone.
+    pub(crate) pausing: bool,
     pub(crate) executor: Box<dyn Executor + 'a>,
     pub(crate) forecast: Forecast<'a>,
     pub(crate) timing: Timing,
     pub(crate) position: Position,
+    /// The schedule of the stage at hand.
+    pub(crate) pace: Pace,
+    /// All re-plans so far, and the file that tells of them.
+    pub(crate) replans: Vec<Replan>,
+    pub(crate) replan_lines: LineFile,
+    /// Seconds that the stages after this one are to have.
+    pub(crate) later_seconds: f64,
     /// Whether the executor is in the stage of the position.
     pub(crate) entered: bool,
     pub(crate) metrics: LineFile,
@@ -99,8 +118,33 @@ impl<'a> Course<'a> {
         self.log.say(self.clock.now(), self.observer, text);
     }
 
-    fn stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+    pub(super) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.notice.as_ref().is_some_and(|notice| notice.exists())
+    }
+
+    /// What must stay free when `hold` is held back: that, or what is not for this process to spend with the
+    /// checkpoint that it ends with. What is held back may well be what the next process spends.
+    pub(super) fn free_of(&self, hold: Usd) -> Usd {
+        if self.beyond == Usd::ZERO {
+            return hold;
+        }
+        let checkpoint = SAFETY * self.forecast.checkpoint(&self.timing);
+        hold.max(self.beyond + self.till.with(|guard| guard.worst_cost_of(checkpoint)))
+    }
+
+    /// Seconds of work that there is money for beside `hold` seconds.
+    fn room(&self, hold: f64) -> f64 {
+        let free = self.free_of(Usd::ZERO);
+        self.till.with(|guard| {
+            let left = guard.left();
+            let beside_hold = guard.seconds_of_work_for(left) - hold;
+            beside_hold.min(guard.seconds_of_work_for(left.minus_or_zero(free)))
+        })
+    }
+
+    /// What this process may still spend.
+    pub(super) fn left(&self) -> Usd {
+        self.till.left().minus_or_zero(self.beyond)
     }
 
     /// Carries on until there is a reason to halt. Nothing is charged or written for the halt itself.
@@ -114,7 +158,7 @@ impl<'a> Course<'a> {
             if self.is_last_stage() {
                 return Ok(Halt::Finished);
             }
-            if self.needs_checkpoint() && !self.checkpoint(self.hold())? {
+            if self.needs_checkpoint() && !self.checkpoint(Some(self.hold()))? {
                 self.say("no money for a checkpoint at the end of the stage");
             }
             if let EvaluationEnd::Stopped = self.evaluate(false)? {
@@ -123,6 +167,7 @@ impl<'a> Course<'a> {
             self.position.stage += 1;
             self.position.stage_step = 0;
             self.entered = false;
+            self.pace = Pace::new(self.stage(), &self.replans);
         }
     }
 
@@ -153,12 +198,13 @@ impl<'a> Course<'a> {
             self.entered = true;
         }
         self.since_line = (0, 0.0);
+        let steps = self.pace.steps();
         let progress = StageProgress {
             name: &stage.name,
             index: self.position.stage,
             stages: self.recipe.stages.len(),
             stage_step: self.position.stage_step,
-            stage_steps: stage.steps(),
+            stage_steps: steps,
             batch: stage.batch,
             image_size_px: stage.image_size_px,
             image_tokens: stage.image_tokens(&self.recipe.architecture).0,
@@ -186,26 +232,39 @@ impl<'a> Course<'a> {
                     EvaluationEnd::Done | EvaluationEnd::Refused(_) => {}
                 }
             }
-            if at >= stage.steps() {
+            self.follow_price()?;
+            self.replan()?;
+            if at >= self.pace.steps() {
                 return Ok(None);
             }
             if self.checkpoint_is_due() {
                 // Where it does not fit, the next steps will not either, and the halt sees to the checkpoint.
-                self.checkpoint(self.hold())?;
+                self.checkpoint(Some(self.hold()))?;
             }
-            let until = points.iter().copied().find(|&point| point > at).unwrap_or(stage.steps());
+            let end = self.pace.steps();
+            let until = points.iter().copied().find(|&point| point > at).unwrap_or(end).min(end);
             if let Some(refused) = self.train_quantum(until - at)? {
-                return Ok(Some(Halt::CapReached(refused)));
+                if self.pausing {
+                    return Ok(Some(Halt::Paused));
+                }
+                if !self.end_stage_for_later_ones(&refused)? {
+                    return Ok(Some(Halt::CapReached(refused)));
+                }
             }
         }
     }
 
-    /// What must stay free while training: the last checkpoint, the last evaluation, a margin of steps.
-    pub(crate) fn hold(&self) -> Usd {
+    /// Seconds that the last checkpoint and the last evaluation of the stage, and the stages after it, are to
+    /// have: money that no step touches, however long it takes.
+    fn untouchable(&self) -> f64 {
         let stage = self.position.stage;
         let last = self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage);
-        let margin = MARGIN_STEPS * self.forecast.slowest_step(&self.timing, stage);
-        self.guard.cost_of_seconds(SAFETY * last + margin)
+        SAFETY * last + self.later_seconds
+    }
+
+    /// Seconds that must stay free while training: what is untouchable, and a margin of steps.
+    pub(crate) fn hold(&self) -> f64 {
+        self.untouchable() + MARGIN_STEPS * self.forecast.slowest_step(&self.timing, self.position.stage)
     }
 
     /// At most `most` steps within one reserve. `Some` when not even one fits under the cap.
@@ -213,58 +272,62 @@ impl<'a> Course<'a> {
         let stage = self.stage();
         let worst = SAFETY * self.forecast.slowest_step(&self.timing, self.position.stage);
         let usual = self.forecast.usual_step(&self.timing, self.position.stage);
-        let (hold, left) = (self.hold(), self.guard.account().left());
-        // What the clock has run since the last settlement is paid from this quantum too.
-        let pending = self.guard.uncharged_seconds();
-        let room = self.guard.seconds_for(left.minus_or_zero(hold)) - pending;
+        let hold = self.hold();
+        let room = self.room(hold);
         // `as` saturates, and a room below nothing becomes no step.
         let fitting = (room / worst) as u64;
         // A checkpoint that becomes due on the way is not put off to the end of a longer quantum.
         let seconds = QUANTUM_SECONDS.min(self.seconds_until_checkpoint().max(0.0));
         let wanted = ((seconds / usual) as u64).clamp(1, most);
         let steps = wanted.min(fitting.max(1));
-        let amount = self.guard.cost_of_seconds(pending + steps as f64 * worst);
-        let quantum = match self.guard.reserve(&stage.name, self.position.step, Purpose::Train, amount, hold)
-        {
-            Ok(quantum) => quantum,
-            Err(ReserveError::Refused(refused)) => return Ok(Some(refused)),
+        let (amount, kept) = self.till.cost_of_next(steps as f64 * worst, hold);
+        let untouchable = self.free_of(self.till.with(|guard| guard.worst_cost_of(self.untouchable())));
+        let (name, step) = (&stage.name, self.position.step);
+        let free = self.free_of(kept);
+        match self.till.reserve(name, step, Purpose::Train, amount, free, untouchable) {
+            Ok(()) => {}
+            Err(ReserveError::Refused(refused)) => {
+                self.pausing = self.beyond > Usd::ZERO && amount + kept <= self.till.left();
+                return Ok(Some(refused));
+            }
             Err(ReserveError::Ledger(error)) => return Err(error.into()),
-        };
-        let trained = self.train_within(&quantum, steps);
-        self.settle(quantum, trained)?;
+        }
+        let trained = self.train_within(steps);
+        self.settle(trained)?;
         Ok(None)
     }
 
-    fn train_within(&mut self, quantum: &Quantum, steps: u64) -> Result<(), RunError> {
+    fn train_within(&mut self, steps: u64) -> Result<(), RunError> {
         let stage = self.stage();
         for _ in 0..steps {
             let before = self.seconds();
-            let report = self.executor.step()?;
+            let progress = self.pace.progress(self.position.stage_step);
+            let report = self.executor.step(progress)?;
             self.position.stage_step += 1;
             self.position.step += 1;
             self.position.samples_seen += u64::from(stage.batch);
-            self.report_step(&report, before)?;
+            self.report_step(&report, before, progress)?;
             let took = self.seconds() - before;
             self.timing.step_took(&stage.name, took);
             let next = SAFETY * self.forecast.slowest_step(&self.timing, self.position.stage);
-            if self.stopped() || self.guard.seconds_left(quantum) < next {
+            if self.stopped() || self.till.seconds_left() < next {
                 break;
             }
         }
         Ok(())
     }
 
-    fn report_step(&mut self, report: &Stepped, before: f64) -> Result<(), RunError> {
+    fn report_step(&mut self, report: &Stepped, before: f64, progress: f64) -> Result<(), RunError> {
         let stage = self.stage();
         let position = self.position;
-        let spend_usd = self.guard.spent_by_the_clock().dollars();
+        let spend_usd = self.till.spent_by_the_clock().dollars();
         self.since_line.0 += u64::from(stage.batch);
         let seconds = self.since_line.1 + (self.seconds() - before);
         let samples_per_second = if seconds > 0.0 { self.since_line.0 as f64 / seconds } else { 0.0 };
         self.observer.step(&StepProgress {
             stage: &stage.name,
             stage_step: position.stage_step,
-            stage_steps: stage.steps(),
+            stage_steps: self.pace.steps(),
             step: position.step,
             steps: total_steps(self.recipe),
             loss: report.loss,
@@ -278,7 +341,7 @@ impl<'a> Course<'a> {
         }
         self.since_line.1 += self.seconds() - before;
         let every = (stage.steps() / LINES_A_STAGE).clamp(1, MOST_STEPS_A_LINE);
-        let (first, last) = (position.stage_step == 1, position.stage_step == stage.steps());
+        let (first, last) = (position.stage_step == 1, position.stage_step == self.pace.steps());
         if first || last || position.stage_step.is_multiple_of(every) {
             let seconds = self.since_line.1;
             let line = MetricsLine {
@@ -293,7 +356,8 @@ impl<'a> Course<'a> {
                 logit_scale: report.logit_scale,
                 grad_norm: report.grad_norm,
                 samples_per_second: if seconds > 0.0 { self.since_line.0 as f64 / seconds } else { 0.0 },
-                spend_usd: self.guard.spent_by_the_clock().dollars(),
+                spend_usd: self.till.spent_by_the_clock().dollars(),
+                schedule_progress: Some(progress),
             };
             append(&mut self.metrics, &line)?;
             self.since_line = (0, 0.0);
@@ -301,12 +365,15 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Charges a quantum whatever came of its work, so that an error does not cost its whole reserve.
-    pub(super) fn settle<T>(&mut self, quantum: Quantum, worked: Result<T, RunError>) -> Result<T, RunError> {
-        let settled = self.guard.settle(quantum, self.position.step);
+    /// Charges the open quantum whatever came of its work, so that an error does not cost its whole reserve.
+    pub(super) fn settle<T>(&mut self, worked: Result<T, RunError>) -> Result<T, RunError> {
+        let settled = self.till.settle(self.position.step);
         self.lock.touch();
         let value = worked?;
         let settlement = settled?;
+        for warning in self.till.with(crate::money::warnings)? {
+            self.say(&warning);
+        }
         if let Some(over) = settlement.overrun() {
             self.say(&format!("this took {over} USD longer than all that was left under the cap"));
         }
@@ -324,37 +391,49 @@ impl<'a> Course<'a> {
 
     /// Seconds of work until a checkpoint is due.
     fn seconds_until_checkpoint(&self) -> f64 {
-        let cap_seconds = self.forecast.cap_seconds();
-        if cap_seconds.is_infinite() {
-            return FREE_CHECKPOINT_SECONDS - (self.seconds() - self.checkpoint_at);
+        let interval = self.checkpoint_interval();
+        if self.forecast.cap_seconds().is_infinite() {
+            return interval - (self.seconds() - self.checkpoint_at);
         }
-        let spent = self.guard.account().settled().minus_or_zero(self.checkpoint_settled);
-        self.recipe.checkpoint.every_cap_fraction * cap_seconds - self.guard.seconds_for(spent)
+        let spent = self.till.settled().minus_or_zero(self.checkpoint_settled);
+        interval - self.till.with(|guard| guard.seconds_for(spent))
     }
 
-    /// Writes a checkpoint if the money for it is there besides `hold`.
-    pub(crate) fn checkpoint(&mut self, hold: Usd) -> Result<bool, RunError> {
+    /// Seconds of work between two checkpoints.
+    pub(super) fn checkpoint_interval(&self) -> f64 {
+        let cap_seconds = self.forecast.cap_seconds();
+        if cap_seconds.is_infinite() {
+            return FREE_CHECKPOINT_SECONDS;
+        }
+        let policy = &self.recipe.checkpoint;
+        let every = policy.every_cap_fraction * cap_seconds;
+        policy.every_usd.map_or(every, |usd| every.min(self.till.with(|guard| guard.seconds_for(usd))))
+    }
+
+    /// Writes a checkpoint if the money for it is there besides what `hold` seconds cost; `None`: besides
+    /// nothing, since it is the last one.
+    pub(crate) fn checkpoint(&mut self, hold: Option<f64>) -> Result<bool, RunError> {
         let stage = self.stage();
         let seconds = self.forecast.checkpoint(&self.timing);
-        let pending = self.guard.uncharged_seconds();
-        let wanted = self.guard.cost_of_seconds(pending + SAFETY * seconds);
+        let (wanted, kept) = self.till.cost_of_next(SAFETY * seconds, hold.unwrap_or_default());
         // The very last one need not find its safety margin as well.
-        let needed = self.guard.cost_of_seconds(pending + seconds);
-        let left = self.guard.account().left();
-        let amount = if hold == Usd::ZERO { wanted.min(left).max(needed) } else { wanted };
-        let step = self.position.step;
-        let quantum = match self.guard.reserve(&stage.name, step, Purpose::Checkpoint, amount, hold) {
-            Ok(quantum) => quantum,
+        let (needed, _) = self.till.cost_of_next(seconds, 0.0);
+        let amount = if hold.is_none() { wanted.min(self.left()).max(needed) } else { wanted };
+        let (step, beyond) = (self.position.step, self.beyond);
+        let free = kept.max(beyond);
+        let reserved = self.till.reserve(&stage.name, step, Purpose::Checkpoint, amount, free, beyond);
+        match reserved {
+            Ok(()) => {}
             Err(ReserveError::Refused(_)) => return Ok(false),
             Err(ReserveError::Ledger(error)) => return Err(error.into()),
-        };
+        }
         let before = self.seconds();
         let written = self.write_checkpoint();
         let took = self.seconds() - before;
-        let path = self.settle(quantum, written)?;
+        let path = self.settle(written)?;
         self.timing.checkpoint_took(took);
         self.last_checkpoint = Some((step, path));
-        self.checkpoint_settled = self.guard.account().settled();
+        self.checkpoint_settled = self.till.settled();
         self.checkpoint_at = self.seconds();
         Ok(true)
     }
@@ -373,14 +452,28 @@ impl<'a> Course<'a> {
             step: position.step,
             samples_seen: position.samples_seen,
             drawn: self.executor.drawn(),
+            replans: self.replans.clone(),
             timing: self.timing.clone(),
             files: std::collections::BTreeMap::new(),
         };
         let folder = self.directory.checkpoints();
-        let path = checkpoint::write(&folder, state, &saved, self.recipe.checkpoint.keep)?;
+        let policy = &self.recipe.checkpoint;
+        let best = policy.keep_best.then(|| self.best_step()).flatten();
+        let path = checkpoint::write(&folder, state, &saved, policy.keep, best)?;
         self.observer.checkpoint(&path, position.step);
         self.log.write(self.clock.now(), &format!("checkpoint after step {}", position.step));
         Ok(path)
+    }
+}
+
+impl Course<'_> {
+    /// The step with the best evaluation so far.
+    fn best_step(&self) -> Option<u64> {
+        let best = self
+            .evaluated
+            .values()
+            .max_by(|a, b| a.metrics.acc1.total_cmp(&b.metrics.acc1).then(a.step.cmp(&b.step)));
+        best.map(|line| line.step)
     }
 }
 

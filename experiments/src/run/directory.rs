@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use shoestring_durable::write_file;
-use shoestring_planner::recipe::{Recipe, read_recipe, write_recipe};
+use shoestring_planner::recipe::{Budget, Recipe, read_recipe, write_recipe};
 
 use super::error::RunError;
 
@@ -55,6 +55,12 @@ impl RunDirectory {
         self.root.join("eval.jsonl")
     }
 
+    /// Changes of the number of steps that came from money.
+    #[must_use]
+    pub fn replans(&self) -> PathBuf {
+        self.root.join("replans.jsonl")
+    }
+
     /// Folder of the checkpoints.
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
@@ -87,6 +93,9 @@ impl RunDirectory {
     /// frozen in it already.
     pub(crate) fn check(&self, recipe: &Recipe) -> Result<bool, RunError> {
         if let Some(frozen) = self.frozen_recipe()? {
+            // The cap may be changed; the ledger records it, and refuses one below what is spent.
+            let frozen =
+                Recipe { budget: Budget { cap_usd: recipe.budget.cap_usd, ..frozen.budget }, ..frozen };
             let differences = differences(&frozen, recipe);
             if differences.is_empty() {
                 return Ok(true);
@@ -106,6 +115,16 @@ impl RunDirectory {
             }
         }
         Ok(false)
+    }
+
+    /// Writes a cap that the ledger has taken over into the frozen recipe.
+    pub(crate) fn refreeze(&self, recipe: &Recipe) -> Result<(), RunError> {
+        let path = self.recipe();
+        let text = fs::read_to_string(&path).map_err(|source| RunError::file(&path, "read", source))?;
+        if read_recipe(&text, &path)?.budget.cap_usd == recipe.budget.cap_usd {
+            return Ok(());
+        }
+        self.freeze(recipe, &text)
     }
 
     /// Writes the recipe, with the comments at the top of the text that it was read from.

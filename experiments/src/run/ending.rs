@@ -1,7 +1,6 @@
 //! How a course ends: what is still written and measured, and what is said about it.
 
 use shoestring_ledger::{Account, Kind, Row};
-use shoestring_planner::units::Usd;
 
 use super::checkpoint;
 use super::course::{Course, Halt, total_steps};
@@ -15,7 +14,7 @@ use shoestring_planner::recipe::Recipe;
 /// The notes of the ledger's `end` rows.
 const FINISHED: &str = "finished";
 const CAP_REACHED: &str = "cap_reached";
-const INTERRUPTED: &str = "interrupted";
+pub(crate) const INTERRUPTED: &str = "interrupted";
 
 /// How a process let go of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +63,12 @@ impl Course<'_> {
                 self.last_checkpoint()?;
                 Ended::Interrupted
             }
+            Halt::Paused => {
+                let spent = self.till.with(|guard| guard.account().spent());
+                self.say(&format!("{spent} USD are spent, more would be beyond what was asked for"));
+                self.last_checkpoint()?;
+                Ended::Interrupted
+            }
             Halt::CapReached(refused) => {
                 let step = self.position.step;
                 self.say(&format!("the cap is reached after step {step}: {refused}"));
@@ -76,21 +81,29 @@ impl Course<'_> {
             }
             Halt::Finished => {
                 let saved = self.last_checkpoint()?;
+                let planned = total_steps(self.recipe);
+                let short = self.position.step < planned;
+                if short {
+                    let step = self.position.step;
+                    self.say(&format!(
+                        "the budget is used: {step} of {planned} planned steps, annealed to the end"
+                    ));
+                }
                 match self.evaluate(true)? {
-                    EvaluationEnd::Done if saved => Ended::Finished,
+                    EvaluationEnd::Done if saved && !short => Ended::Finished,
                     EvaluationEnd::Stopped if saved => Ended::Interrupted,
                     _ => Ended::CapReached,
                 }
             }
         };
         let stage = &self.stage().name;
-        self.guard.end(stage, self.position.step, ended.note())?;
+        self.till.with(|guard| guard.end(stage, self.position.step, ended.note()))?;
         Ok(ended)
     }
 
     /// Whether the work is in a checkpoint now.
     fn last_checkpoint(&mut self) -> Result<bool, RunError> {
-        if !self.needs_checkpoint() || self.checkpoint(Usd::ZERO)? {
+        if !self.needs_checkpoint() || self.checkpoint(None)? {
             return Ok(true);
         }
         let newest = self.last_checkpoint.as_ref().map_or(0, |(step, _)| *step);

@@ -100,13 +100,9 @@ impl RunError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::OtherRecipe { differences, .. } => Some(
-                if differences.iter().any(|difference| difference.starts_with("budget.")) {
-                    "a run's recipe and its cap are frozen; name another directory with --dir for another run"
-                } else {
-                    "a run's recipe is frozen; name another directory with --dir for another run"
-                }
-                .to_owned(),
+            Self::OtherRecipe { .. } => Some(
+                "a run's recipe is frozen, all but its cap; name another directory with --dir for another run"
+                    .to_owned(),
             ),
             Self::Frozen(error) => error.hint(),
             Self::Held { elsewhere: false, .. } => {

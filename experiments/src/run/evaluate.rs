@@ -2,8 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use shoestring_ledger::{Purpose, Quantum, Refused, ReserveError};
-use shoestring_planner::units::Usd;
+use shoestring_ledger::{Purpose, Refused, ReserveError};
 
 use super::course::{Course, append};
 use super::error::RunError;
@@ -12,7 +11,7 @@ use super::timing::SAFETY;
 use crate::records::{EvaluationLine, RECORDS_VERSION};
 
 /// What an evaluation came to.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EvaluationEnd {
     Done,
     Refused(Refused),
@@ -39,30 +38,28 @@ impl Course<'_> {
             }
             return Ok(EvaluationEnd::Done);
         }
-        let hold = if is_final { Usd::ZERO } else { self.hold() };
+        let hold = if is_final { 0.0 } else { self.hold() };
         let seconds = self.forecast.evaluation(&self.timing, self.position.stage);
-        let pending = self.guard.uncharged_seconds();
-        let wanted = self.guard.cost_of_seconds(pending + SAFETY * seconds);
-        let needed = self.guard.cost_of_seconds(pending + seconds);
-        let left = self.guard.account().left();
-        let amount = if is_final { wanted.min(left).max(needed) } else { wanted };
+        let (wanted, kept) = self.till.cost_of_next(SAFETY * seconds, hold);
+        let (needed, _) = self.till.cost_of_next(seconds, 0.0);
+        let amount = if is_final { wanted.min(self.left()).max(needed) } else { wanted };
         let step = self.position.step;
         let name = &self.stage().name;
-        let quantum = match self.guard.reserve(name, step, Purpose::Evaluate, amount, hold) {
-            Ok(quantum) => quantum,
+        let untouchable = self.free_of(self.till.with(|guard| guard.worst_cost_of(hold)));
+        let free = self.free_of(kept);
+        let reserved = self.till.reserve(name, step, Purpose::Evaluate, amount, free, untouchable);
+        match reserved {
+            Ok(()) => {}
             Err(ReserveError::Refused(refused)) => {
                 self.say(&format!("step {step}: no money for an evaluation ({refused})"));
                 return Ok(EvaluationEnd::Refused(refused));
             }
             Err(ReserveError::Ledger(error)) => return Err(error.into()),
-        };
+        }
         let before = self.seconds();
-        let (quantum, measured) = self.evaluate_within(quantum, hold);
+        let measured = self.evaluate_within(hold);
         let took = self.seconds() - before;
-        let measured = match quantum {
-            Some(quantum) => self.settle(quantum, measured)?,
-            None => measured?,
-        };
+        let measured = self.settle(measured)?;
         match measured {
             Measured::Whole(evaluated) => {
                 self.timing.evaluation_took(name, took);
@@ -78,17 +75,11 @@ impl Course<'_> {
         }
     }
 
-    /// Evaluates batch by batch; when the reserve runs short it is settled and a further one asked for. Gives
-    /// back the quantum that is open at the end.
-    fn evaluate_within(
-        &mut self,
-        quantum: Quantum,
-        hold: Usd,
-    ) -> (Option<Quantum>, Result<Measured, RunError>) {
-        let stage = &self.recipe.stages[self.position.stage].name;
+    /// Evaluates batch by batch; when the reserve runs short more is set aside.
+    fn evaluate_within(&mut self, hold: f64) -> Result<Measured, RunError> {
         let step = self.position.step;
-        let Self { executor, guard, observer, clock, stop, lock, .. } = self;
-        let mut open = Some(quantum);
+        let beyond = self.beyond;
+        let Self { executor, till, observer, clock, stop, lock, .. } = self;
         let mut cut_off = None;
         let start = clock.elapsed().as_secs_f64();
         let (mut last, mut slowest) = (start, 0f64);
@@ -101,30 +92,26 @@ impl Course<'_> {
                 cut_off = Some(Measured::Stopped);
                 return Ok(false);
             }
-            if done >= total || open.as_ref().is_some_and(|open| guard.seconds_left(open) >= SAFETY * slowest)
-            {
+            if done >= total || till.seconds_left() >= SAFETY * slowest {
                 return Ok(true);
             }
-            let Some(used_up) = open.take() else { return Ok(false) };
-            guard.settle(used_up, step)?;
             lock.touch();
             let rest = (now - start) / done.max(1) as f64 * (total - done) as f64;
-            let amount = guard.cost_of_seconds(SAFETY * rest.max(slowest));
-            match guard.reserve(stage, step, Purpose::Evaluate, amount, hold) {
-                Ok(quantum) => open = Some(quantum),
+            let seconds = SAFETY * rest.max(slowest);
+            let (_, kept) = till.cost_of_next(seconds, hold);
+            match till.extend(step, seconds, kept.max(beyond)) {
+                Ok(()) => Ok(true),
                 Err(ReserveError::Refused(refused)) => {
                     cut_off = Some(Measured::Refused(refused));
-                    return Ok(false);
+                    Ok(false)
                 }
-                Err(ReserveError::Ledger(error)) => return Err(error.into()),
+                Err(ReserveError::Ledger(error)) => Err(error.into()),
             }
-            Ok(true)
-        });
-        let measured = measured.map(|evaluated| match evaluated {
+        })?;
+        Ok(match measured {
             Some(evaluated) => Measured::Whole(evaluated),
             None => cut_off.unwrap_or(Measured::Stopped),
-        });
-        (open, measured)
+        })
     }
 
     fn evaluation_line(&self, evaluated: &Evaluated, is_final: bool) -> EvaluationLine {
@@ -141,7 +128,7 @@ impl Course<'_> {
             samples: evaluated.samples,
             image_size_px: stage.image_size_px,
             metrics: evaluated.accuracy,
-            spend_usd: self.guard.spent_by_the_clock().dollars(),
+            spend_usd: self.till.spent_by_the_clock().dollars(),
             is_final,
         }
     }

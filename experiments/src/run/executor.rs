@@ -25,6 +25,8 @@ pub(crate) struct Stepped {
 pub(crate) struct Saved {
     pub(crate) model: Vec<u8>,
     pub(crate) optimizer: Vec<u8>,
+    /// The running mean of the weights, where the recipe asks for one.
+    pub(crate) ema: Option<Vec<u8>>,
 }
 
 /// What an evaluation reports.
@@ -37,15 +39,16 @@ pub(crate) struct Evaluated {
 
 /// Trains and evaluates. A new executor has the weights that the recipe's seed gives.
 pub(crate) trait Executor {
-    /// Starts a stage from the weights at hand: fresh optimiser moments, data from the stage's first sample.
+    /// Starts a stage from the weights at hand, with fresh optimiser moments unless the stage carries them on, and
+    /// data from its first sample.
     fn enter_stage(&mut self, stage: usize) -> Result<(), RunError>;
 
     /// Goes on in a stage from a checkpoint's files after `stage_step` of its steps.
     fn resume(&mut self, stage: usize, stage_step: u64, saved: &Saved, drawn: &Drawn)
     -> Result<(), RunError>;
 
-    /// Trains the next batch of the stage.
-    fn step(&mut self) -> Result<Stepped, RunError>;
+    /// Trains the next batch of the stage, its schedule being at `progress` from 0 to 1.
+    fn step(&mut self, progress: f64) -> Result<Stepped, RunError>;
 
     /// What a checkpoint holds.
     fn save(&mut self) -> Result<Saved, RunError>;

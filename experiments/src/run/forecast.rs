@@ -116,6 +116,31 @@ impl<'a> Forecast<'a> {
         })
     }
 
+    /// One step of a stage as it is at present: measured, or as it usually is.
+    pub(crate) fn present_step(&self, timing: &Timing, stage: usize) -> f64 {
+        let measured = timing.present_step(&self.recipe.stages[stage].name);
+        measured.unwrap_or_else(|| self.usual_step(timing, stage))
+    }
+
+    /// Evaluations within a stage that are still to come when `steps_left` of its planned steps are.
+    pub(crate) fn evaluations(&self, timing: &Timing, stage: usize, steps_left: f64) -> f64 {
+        let share = steps_left / self.recipe.stages[stage].steps() as f64;
+        (f64::from(self.recipe.evaluation.per_stage) * share).ceil() * self.evaluation(timing, stage)
+    }
+
+    /// What the stages after `stage` will take as planned: their steps, and everything else.
+    pub(crate) fn later(&self, timing: &Timing, stage: usize) -> (f64, f64) {
+        let mut seconds = (0.0, 0.0);
+        for (index, of_stage) in self.recipe.stages.iter().enumerate().skip(stage + 1) {
+            let steps = of_stage.steps() as f64;
+            seconds.0 += self.usual_step(timing, index) * steps;
+            seconds.1 += self.evaluations(timing, index, steps)
+                + self.evaluation(timing, index)
+                + self.checkpoint(timing);
+        }
+        seconds
+    }
+
     /// Everything that is still to be done after `stage_step` steps of `stage`, as things usually are.
     pub(crate) fn remaining(&self, timing: &Timing, stage: usize, stage_step: u64) -> f64 {
         let mut seconds = 0.0;

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use shoestring_engine::resolved_precision;
 use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock, Terms};
 use shoestring_planner::recipe::Recipe;
 use shoestring_planner::units::{Samples, Usd};
@@ -21,8 +23,13 @@ use super::forecast::Forecast;
 use super::lock::RunLock;
 use super::log::Log;
 use super::observer::Observer;
+use super::pace::{Pace, Replan};
+use super::price::PriceFile;
 use super::timing::{SAFETY, Timing};
+use crate::lease::Lease;
+use crate::money;
 use crate::records::{EvaluationLine, LineFile, read_lines};
+use crate::till::Till;
 
 /// Set aside for the first set-up, of which nothing is known; later ones are measured.
 const UNKNOWN_SET_UP_SECONDS: f64 = 10.0;
@@ -43,7 +50,8 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// The recipe as it is frozen: data paths absolute.
+    /// The recipe as it is frozen: data paths absolute, and the precision that this machine computes in, so that a
+    /// run goes on in it on whatever machine it goes on.
     fn frozen(&self) -> Result<Recipe, RunError> {
         let folder = std::path::absolute(if self.folder.as_os_str().is_empty() {
             Path::new(".")
@@ -51,7 +59,15 @@ impl Order<'_> {
             self.folder
         })
         .map_err(|source| RunError::file(self.folder, "find", source))?;
-        Ok(Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() })
+        let mut recipe = Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() };
+        if recipe.optimizer.precision.is_none() {
+            // A run of an older program does not say, and goes on as it began.
+            recipe.optimizer.precision = match RunDirectory::new(self.directory).frozen_recipe()? {
+                Some(frozen) => frozen.optimizer.precision,
+                None => Some(resolved_precision(&recipe.architecture, None)),
+            };
+        }
+        Ok(recipe)
     }
 }
 
@@ -62,11 +78,29 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// Becomes true when the run shall stop after the step at hand (see [`crate::signals::watch`]).
     pub stop: Arc<AtomicBool>,
+    /// Ends the process when it outlives what is paid for; without one a step that hangs is not ended.
+    pub lease: Option<Arc<dyn Lease>>,
+    /// Spend no more than this in all, then stop with a checkpoint; the cap still holds.
+    pub until: Option<Usd>,
+    /// A file that appears when the machine is about to be taken back: stop as for a signal.
+    pub notice: Option<PathBuf>,
+    /// A shared budget that everything must also fit into.
+    pub budget: Option<PathBuf>,
+    /// A file with the price at present, looked at before every quantum.
+    pub price: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), stop: Arc::new(AtomicBool::new(false)) }
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            stop: Arc::new(AtomicBool::new(false)),
+            lease: None,
+            until: None,
+            notice: None,
+            budget: None,
+            price: None,
+        }
     }
 }
 
@@ -206,7 +240,8 @@ pub(crate) fn carry_out(
     observer: &mut dyn Observer,
     train: &mut dyn Train,
 ) -> Result<Outcome, RunError> {
-    let since = options.clock.elapsed();
+    // Zero where the clock has been running since the process was started: that time is charged too.
+    let since = if options.lease.is_some() { Duration::ZERO } else { options.clock.elapsed() };
     let directory = RunDirectory::new(order.directory);
     let known = directory.check(recipe)?;
     if !known {
@@ -225,9 +260,12 @@ pub(crate) fn carry_out(
         cap: recipe.budget.cap_usd,
         usd_per_hour: recipe.hardware.usd_per_hour,
         price_source: recipe.hardware.price_source.clone(),
+        price_as_of: None,
     };
     let clock = Arc::clone(&options.clock);
-    let (mut guard, told) = BudgetGuard::open(&directory.ledger(), Arc::clone(&clock), terms, since)?;
+    let (mut guard, told) =
+        money::open(&directory.ledger(), &clock, terms, since, options.budget.as_deref())?;
+    directory.refreeze(recipe)?;
     if let Some(holder) = stale {
         let text = format!("taking over from process {} on {}, which is gone", holder.pid, holder.host);
         log.say(clock.now(), observer, &text);
@@ -235,20 +273,27 @@ pub(crate) fn carry_out(
     for text in &told {
         log.say(clock.now(), observer, text);
     }
-    let outcome = match Ended::of(guard.rows()) {
+    guard.set_billing(recipe.hardware.billing());
+    if let Some(worst) = recipe.hardware.max_usd_per_hour {
+        guard.reckon_with(worst);
+    }
+    let ended = Ended::of(guard.rows());
+    let till = Till::new(guard, options.lease.clone());
+    let account = || till.with(|guard| guard.account().clone());
+    let outcome = match ended {
         Some(ended @ (Ended::Finished | Ended::CapReached)) => {
-            let mut outcome = ended.outcome(summary(recipe, &directory, guard.account())?);
+            let mut outcome = ended.outcome(summary(recipe, &directory, &account())?);
             outcome.summary_mut().already_ended = true;
             Ok(outcome)
         }
         Some(Ended::Interrupted) | None => {
             let site = Site { recipe, directory: &directory, options, known, lock: &lock };
-            site.work(&mut guard, &mut log, observer, train)
+            site.work(&till, &mut log, observer, train)
         }
     };
     let text = match &outcome {
         Ok(outcome) => {
-            format!("{}: spent {} of {} USD", name(outcome), guard.account().spent(), guard.account().cap())
+            format!("{}: spent {} of {} USD", name(outcome), account().spent(), account().cap())
         }
         Err(error) => format!("error: {error}"),
     };
@@ -280,39 +325,50 @@ struct Ready {
     position: Position,
     timing: Timing,
     checkpoint: Option<(u64, PathBuf)>,
+    replans: Vec<Replan>,
     told: Vec<String>,
 }
 
 impl Site<'_> {
     fn work(
         &self,
-        guard: &mut BudgetGuard,
+        till: &Till,
         log: &mut Log,
         observer: &mut dyn Observer,
         train: &mut dyn Train,
     ) -> Result<Outcome, RunError> {
         let clock = &self.options.clock;
-        let seconds = set_up_seconds(guard, Forecast::new(self.recipe, 0).cap_seconds());
-        let amount = guard.cost_of_seconds(guard.uncharged_seconds() + seconds);
-        let quantum = match guard.reserve("", 0, Purpose::SetUp, amount, Usd::ZERO) {
-            Ok(quantum) => quantum,
+        let beyond =
+            self.options.until.map_or(Usd::ZERO, |until| self.recipe.budget.cap_usd.minus_or_zero(until));
+        let cap_seconds = Forecast::new(self.recipe, 0).cap_seconds();
+        let seconds = till.with(|guard| set_up_seconds(guard, cap_seconds));
+        let (amount, _) = till.cost_of_next(seconds, 0.0);
+        match till.reserve("", 0, Purpose::SetUp, amount, beyond, beyond) {
+            Ok(()) => {}
+            Err(ReserveError::Refused(refused))
+                if refused.need <= till.left() + beyond && beyond > Usd::ZERO =>
+            {
+                log.say(clock.now(), observer, "as much is spent as was asked for");
+                return self.close(till, Ended::Interrupted, None);
+            }
             Err(ReserveError::Refused(refused)) => {
                 log.say(clock.now(), observer, &format!("the cap is reached before set-up: {refused}"));
-                return self.close(guard, Ended::CapReached, None);
+                return self.close(till, Ended::CapReached, None);
             }
             Err(ReserveError::Ledger(error)) => return Err(error.into()),
-        };
+        }
         let ready = self.set_up(train);
         let step = ready.as_ref().map_or(0, |ready| ready.position.step);
-        let settled = guard.settle(quantum, step);
-        let Ready { executor, position, timing, checkpoint, told } = ready?;
+        let settled = till.settle(step);
+        let Ready { executor, position, timing, checkpoint, replans, told } = ready?;
         settled?;
         for text in &told {
             log.say(clock.now(), observer, text);
         }
         if self.known {
             let text = format!("resumed after step {step}");
-            guard.note(&self.recipe.stages[position.stage].name, step, text.as_str())?;
+            let stage = &self.recipe.stages[position.stage].name;
+            till.with(|guard| guard.note(stage, step, text.as_str()))?;
             log.say(clock.now(), observer, &text);
         }
         let open =
@@ -328,6 +384,14 @@ impl Site<'_> {
             directory: self.directory,
             clock: Arc::clone(clock),
             stop: Arc::clone(&self.options.stop),
+            notice: self.options.notice.clone(),
+            price: self.options.price.as_deref().map(PriceFile::new),
+            beyond,
+            pausing: false,
+            pace: Pace::new(&self.recipe.stages[position.stage], &replans),
+            replans,
+            replan_lines: open(self.directory.replans())?,
+            later_seconds: 0.0,
             forecast: Forecast::new(self.recipe, executor.evaluation_samples()),
             observer,
             lock: self.lock,
@@ -340,16 +404,16 @@ impl Site<'_> {
             evaluations: open(evaluations)?,
             evaluated,
             last_checkpoint: checkpoint,
-            checkpoint_settled: guard.account().settled(),
+            checkpoint_settled: till.settled(),
             checkpoint_at: clock.elapsed().as_secs_f64(),
             since_line: (0, 0.0),
             bad_said: 0,
-            guard,
+            till,
         };
         let halt = course.go()?;
         let ended = course.end(halt)?;
         drop(course);
-        self.summarise(guard, ended, self.known.then_some(step))
+        self.summarise(till, ended, self.known.then_some(step))
     }
 
     /// Opens the data unless that is done, builds the model and goes back to the newest whole checkpoint.
@@ -365,7 +429,7 @@ impl Site<'_> {
         told.extend(passed_over.into_iter().map(|why| format!("a damaged checkpoint is passed over: {why}")));
         let Some((path, state, saved)) = found else {
             let (position, timing) = (Position::default(), Timing::default());
-            return Ok(Ready { executor, position, timing, checkpoint: None, told });
+            return Ok(Ready { executor, position, timing, checkpoint: None, replans: Vec::new(), told });
         };
         executor.resume(state.stage_index, state.stage_step, &saved, &state.drawn)?;
         let position = Position {
@@ -375,26 +439,17 @@ impl Site<'_> {
             samples_seen: state.samples_seen,
         };
         let checkpoint = Some((state.step, path));
-        Ok(Ready { executor, position, timing: state.timing, checkpoint, told })
+        Ok(Ready { executor, position, timing: state.timing, checkpoint, replans: state.replans, told })
     }
 
-    fn close(
-        &self,
-        guard: &mut BudgetGuard,
-        ended: Ended,
-        resumed_from: Option<u64>,
-    ) -> Result<Outcome, RunError> {
-        guard.end("", 0, ended.note())?;
-        self.summarise(guard, ended, resumed_from)
+    fn close(&self, till: &Till, ended: Ended, resumed_from: Option<u64>) -> Result<Outcome, RunError> {
+        till.with(|guard| guard.end("", 0, ended.note()))?;
+        self.summarise(till, ended, resumed_from)
     }
 
-    fn summarise(
-        &self,
-        guard: &BudgetGuard,
-        ended: Ended,
-        resumed_from: Option<u64>,
-    ) -> Result<Outcome, RunError> {
-        let mut outcome = ended.outcome(summary(self.recipe, self.directory, guard.account())?);
+    fn summarise(&self, till: &Till, ended: Ended, resumed_from: Option<u64>) -> Result<Outcome, RunError> {
+        let account = till.with(|guard| guard.account().clone());
+        let mut outcome = ended.outcome(summary(self.recipe, self.directory, &account)?);
         outcome.summary_mut().resumed_from = resumed_from;
         Ok(outcome)
     }
@@ -406,7 +461,7 @@ fn set_up_seconds(guard: &BudgetGuard, cap_seconds: f64) -> f64 {
         .rows()
         .iter()
         .filter(|row| row.kind == Kind::Settle && row.purpose == Purpose::SetUp && row.note.is_empty())
-        .map(|row| SAFETY * row.seconds)
+        .filter_map(|row| row.seconds.map(|seconds| SAFETY * seconds))
         .reduce(f64::max);
     measured.unwrap_or_else(|| UNKNOWN_SET_UP_SECONDS.min(SET_UP_OF_CAP * cap_seconds))
 }

@@ -12,6 +12,8 @@ pub const MARGIN_STEPS: f64 = 3.0;
 pub const QUANTUM_SECONDS: f64 = 3.0;
 /// Recent steps that count for the worst one.
 const RECENT: usize = 32;
+/// Recent steps that say what a step costs at present; a stage is re-planned once so many were measured.
+const PRESENT: usize = 8;
 
 /// How long things took.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,21 @@ impl Timing {
         let mut sorted: Vec<f64> = self.steps.get(stage)?.iter().copied().collect();
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied()
+    }
+
+    /// What a step of `stage` takes at present, in seconds: the mean of the latest eight, or the median of the
+    /// latest three if that is more, so that a slower machine is noticed at its second step and a single hiccup is
+    /// not. `None` before there are enough to judge by.
+    #[must_use]
+    pub fn present_step(&self, stage: &str) -> Option<f64> {
+        let recent = self.steps.get(stage)?;
+        let latest: Vec<f64> = recent.iter().rev().take(PRESENT).copied().collect();
+        if latest.len() < PRESENT {
+            return None;
+        }
+        let mut three = [latest[0], latest[1], latest[2]];
+        three.sort_by(f64::total_cmp);
+        Some((latest.iter().sum::<f64>() / PRESENT as f64).max(three[1]))
     }
 
     /// The last whole evaluation in `stage`, in seconds.

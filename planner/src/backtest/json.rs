@@ -106,9 +106,24 @@ impl BackTest {
                 };
                 json!({
                     "ablation": ablation.name(), "paper": ablation.paper(), "rows": all.len(),
+                    "law_alone_mae_points": error(|point| point.law_alone),
                     "in_sample_mae_points": error(|point| point.fitted),
                     "leave_one_out_mae_points": error(|point| point.left_out),
                     "leave_size_out_mae_points": error(|point| point.size_left_out),
+                })
+            })
+            .collect();
+        let retrieval: Vec<Value> = self
+            .fitted
+            .retrieval
+            .iter()
+            .map(|(target, rows)| {
+                let judged = || rows.iter().filter(|row| row.judged);
+                json!({
+                    "target": target.name(), "words": target.words(), "fitted_runs": rows.len(),
+                    "in_sample_mae_points": mean_absolute(judged().map(|row| row.fitted - row.observed)),
+                    "leave_one_out": points(accuracy::score(judged().map(left_out))),
+                    "leave_paper_out": points(accuracy::score(judged().map(paper_left_out))),
                 })
             })
             .collect();
@@ -127,7 +142,8 @@ impl BackTest {
                 "papers": papers,
             },
             "clipa_v2_left_out": { "table_4": clipa(|row| row.in_table_4), "all": clipa(|_| true) },
-            "hours": hours, "inverse": inverse, "predictions": lines(&self.lines()),
+            "retrieval": retrieval, "hours": hours, "inverse": inverse,
+            "predictions": lines(&self.lines()),
         })
     }
 }

@@ -50,6 +50,7 @@ impl BackTest {
         if every_run {
             self.run_lines(&mut out);
         }
+        self.retrieval_lines(&mut out);
         self.clipa_v2_lines(&mut out);
         self.hours_lines(&mut out);
         self.inverse_lines(&mut out);
@@ -80,14 +81,16 @@ impl BackTest {
         let (alone, shared): (Vec<_>, Vec<_>) = all.iter().partition(|row| row.only_run_of_data);
         let error =
             |rows: &[&crate::law::fit::Residual]| accuracy::score(rows.iter().map(|row| left_out(row))).mae;
-        let _ = writeln!(
-            out,
-            "Of these, the {} runs that are the only ones on their data (without the run nothing is known of it) have\n\
-             MAE {:.2} left out, the others {:.2}.",
-            alone.len(),
-            error(&alone),
-            error(&shared)
-        );
+        if !alone.is_empty() {
+            let _ = writeln!(
+                out,
+                "Of these, the {} runs that are the only ones on data of their kind (without the run nothing is known \
+                 of\nit) have MAE {:.2} left out, the others {:.2}.",
+                alone.len(),
+                error(&alone),
+                error(&shared)
+            );
+        }
         let _ =
             writeln!(out, "In sample (the law has seen the run): MAE {:.2}.", self.fitted.in_sample_error());
     }
@@ -106,6 +109,26 @@ impl BackTest {
             };
             let _ =
                 writeln!(out, "{:<52} {:>8.1}  {:<18}  {:<18}", row.id, row.observed, cell(one), cell(paper));
+        }
+    }
+
+    fn retrieval_lines(&self, out: &mut String) {
+        if self.fitted.retrieval.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            out,
+            "\nRetrieval, in points of recall at rank 1, by laws on top of the one for ImageNet; the run, or its whole\n\
+             paper, is left out of both.\n\n\
+             {:<44} {:>5}   {:<19}   paper left out\n{:<44} {:>5}   {:>5} {:>6} {:>6}   {:>5} {:>6} {:>6}",
+            "", "", "run left out", "target", "runs", "MAE", "bias", "within", "MAE", "bias", "within"
+        );
+        for (target, rows) in &self.fitted.retrieval {
+            let judged = || rows.iter().filter(|row| row.judged);
+            let one = accuracy::score(judged().map(left_out));
+            let paper = accuracy::score(judged().map(paper_left_out));
+            let _ =
+                writeln!(out, "{:<44} {:>5}   {}   {}", target.words(), one.rows, points(one), points(paper));
         }
     }
 
@@ -222,10 +245,12 @@ impl BackTest {
     fn inverse_lines(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "\nInverse scaling law on the published ablations, mean absolute error in points. In sample: fitted on the\n\
-             point itself; left out: on all others of the ablation; size left out: on the other encoders alone.\n\n\
-             {:<30} {:>6} {:>10} {:>9} {:>14}",
-            "ablation", "points", "in sample", "left out", "size left out"
+            "\nInverse scaling law on the published ablations, mean absolute error in points. Law alone: fitted on the\n\
+             point itself, and what plans use; in sample: with the encoder's own deviation in the ablation (its points\n\
+             share one full-length run); left out: the same from all other points; size left out: from the other\n\
+             encoders alone.\n\n\
+             {:<30} {:>6} {:>9} {:>9} {:>9} {:>14}",
+            "ablation", "points", "law alone", "in sample", "left out", "size left out"
         );
         for (ablation, points) in &self.inverse {
             let error = |of: fn(&crate::law::inverse::AblationPoint) -> f64| {
@@ -233,9 +258,10 @@ impl BackTest {
             };
             let _ = writeln!(
                 out,
-                "{:<30} {:>6} {:>10.3} {:>9.3} {:>14.3}",
+                "{:<30} {:>6} {:>9.3} {:>9.3} {:>9.3} {:>14.3}",
                 ablation.name(),
                 points.len(),
+                error(|point| point.law_alone),
                 error(|point| point.fitted),
                 error(|point| point.left_out),
                 error(|point| point.size_left_out)

@@ -120,7 +120,8 @@ impl Family {
     pub fn of(architecture: &Architecture) -> Self {
         match architecture.vision_cfg.pool_type {
             ImagePool::Avg => Self::ClipaGapJitter,
-            ImagePool::Tok => Self::ClipaCls,
+            // No run here pools by attention: it counts as the nearest, a class token.
+            ImagePool::Tok | ImagePool::Attention(_) => Self::ClipaCls,
         }
     }
 

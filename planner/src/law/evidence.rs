@@ -98,6 +98,11 @@ impl Place {
         }
     }
 
+    /// What the data set's quality goes by.
+    fn quality(&self) -> Option<usize> {
+        self.dataset.map(dataset::quality_of)
+    }
+
     fn squared_at_least(&self, other: &Self) -> f64 {
         axis(self.image_parameters, other.image_parameters) + axis(self.samples, other.samples)
     }
@@ -148,7 +153,7 @@ impl Surroundings {
         let place = Place::of(subject);
         let (mut least, mut unknown_data, mut unknown_family) = (f64::INFINITY, true, true);
         for (index, other) in self.places.iter().enumerate() {
-            let same_data = place.dataset.is_some() && place.dataset == other.dataset;
+            let same_data = place.quality().is_some() && place.quality() == other.quality();
             let same_family = place.family == other.family;
             let news = (unknown_data && same_data) || (unknown_family && same_family);
             // Most runs are too far in size or samples alone, which spares the rest of the sum.

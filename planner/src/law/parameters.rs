@@ -80,9 +80,9 @@ pub(super) fn length() -> usize {
     GLOBALS.len() + 2 * dataset::known().len() + Family::ALL.len()
 }
 
-/// Where a data set's error multiplier lies; its efficiency follows.
+/// Where a data set's error multiplier lies; its efficiency follows. Sets of one quality share both.
 pub(super) fn dataset_at(index: usize) -> usize {
-    GLOBALS.len() + 2 * index
+    GLOBALS.len() + 2 * dataset::quality_of(index)
 }
 
 /// Where a family's multiplier lies.

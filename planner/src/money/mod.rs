@@ -1,10 +1,13 @@
 //! What a recipe costs, line by line, each with its source and spread.
 
+mod bill;
 mod overhead;
 mod total;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::bill::{Cost, CostLine, StageCost};
+use self::overhead::is_a_rate;
 pub use self::overhead::{
     EvaluationLoad, best_checkpoint_interval, checkpoint_bytes, checkpoint_write, interruption_factor,
     interruptions_beyond, lost_share, mean_time_to_interruption,
@@ -28,6 +31,9 @@ pub struct Rental {
     pub machines: u32,
     /// Interruptible: the provider may take the machine back.
     pub spot: bool,
+    /// At most this share of such spot machines is interrupted in a month, where the provider says so.
+    #[serde(default)]
+    pub interrupted_percent_per_month: Option<u32>,
     /// The user's own machine: nothing to set up, nobody takes it back.
     pub own: bool,
     /// Where the price is from.
@@ -43,6 +49,7 @@ impl Rental {
             usd_per_hour: Usd::from_micros(each.micros().saturating_mul(i64::from(machines))),
             machines,
             spot,
+            interrupted_percent_per_month: offer.interrupted_percent_per_month,
             own: offer.is_this_machine(),
             source: offer.price_source(),
         })
@@ -98,95 +105,6 @@ pub struct Fallback {
     pub usd_per_hour: Usd,
 }
 
-/// One line of the bill.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CostLine {
-    /// What is paid for.
-    pub what: String,
-    /// Wall-clock hours that it adds.
-    pub hours: Spread<Hours>,
-    /// Dollars.
-    pub usd: Spread<Usd>,
-    /// Where the figure is from.
-    pub source: Source,
-}
-
-/// One stage's part.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StageCost {
-    /// The stage's name.
-    pub name: String,
-    /// Time and speed.
-    pub time: StageTime,
-    /// Device time's cost.
-    pub usd: Spread<Usd>,
-}
-
-/// The bill.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cost {
-    /// One line for each stage's device time, then set-up, checkpoints, evaluation, idle, interruptions, fallback,
-    /// extras, and what the median of the sum lies above the sum of the medians.
-    pub lines: Vec<CostLine>,
-    /// The stages, in order.
-    pub stages: Vec<StageCost>,
-    /// Sum of the lines, as one distribution: those that are the same hours at the same speed are high together, set-up,
-    /// checkpoints and interruptions vary by themselves ([`Cost::at_confidence`]). The medians of the lines add up to its
-    /// median.
-    pub total: Spread<Usd>,
-    /// Wall-clock hours of everything.
-    pub hours: Spread<Hours>,
-    /// Accelerators in all; device hours = hours x devices.
-    pub devices: u32,
-    /// Time between checkpoints that was reckoned with.
-    pub checkpoint_interval: Hours,
-    /// Where the price is from.
-    pub price_source: Source,
-    /// What the reader should know: what binds, what was assumed.
-    pub notes: Vec<String>,
-    distribution: Hours2,
-    rate: Usd,
-    extras: Spread<Usd>,
-}
-
-impl Cost {
-    /// Accelerator hours of the stages' training alone, as publications count them.
-    #[must_use]
-    pub fn training_device_hours(&self) -> Spread<Hours> {
-        let hours =
-            self.stages.iter().fold(Spread::exact(Hours(0.0)), |sum, stage| sum.plus(stage.time.hours));
-        hours.map(|hours| Hours(hours.0 * f64::from(self.devices)))
-    }
-
-    /// The amount that the cost stays below with at least this probability: hours that vary together at that quantile,
-    /// those that vary by themselves as independent of them, at the price; storage goes with the hours.
-    #[must_use]
-    pub fn at_confidence(&self, confidence: f64) -> Usd {
-        if confidence == 0.5 {
-            return self.total.p50;
-        }
-        self.rate.per_hour_for(Hours(self.distribution.quantile(confidence)))
-            + self.extras.quantile(confidence)
-    }
-
-    /// Probability that everything costs at most `usd`: [`Cost::at_confidence`] the other way round.
-    #[must_use]
-    pub fn probability_within(&self, usd: Usd) -> f64 {
-        let (mut low, mut high) = (0.0, 1.0);
-        for _ in 0..30 {
-            let middle = 0.5 * (low + high);
-            if self.at_confidence(middle) <= usd { low = middle } else { high = middle }
-        }
-        low
-    }
-
-    /// The wall-clock hours that are not exceeded with this probability.
-    #[must_use]
-    pub fn hours_at_confidence(&self, confidence: f64) -> Hours {
-        if confidence == 0.5 { self.hours.p50 } else { Hours(self.distribution.quantile(confidence)) }
-    }
-}
-
 /// Hours until the first step of a rented machine: boot, environment, first shards; 5 to 30 minutes.
 const SET_UP: Spread<Hours> = Spread { p10: Hours(5.0 / 60.0), p50: Hours(0.25), p90: Hours(0.5) };
 const HOURS_PER_MONTH: f64 = 730.0;
@@ -238,9 +156,11 @@ pub fn cost(
     };
     add("set-up", set_up, set_up_source);
 
-    let write = checkpoint_write(architecture, machine.accelerator.runtime == Runtime::Cpu);
-    let between =
-        (!rental.own).then(|| mean_time_to_interruption(machine.devices, rental.machines, rental.spot));
+    let measured = machine.calibration.filter(|measured| measured.checkpoint_bytes_per_second.is_some());
+    let rate = measured.and_then(|measured| measured.checkpoint_bytes_per_second);
+    let write = checkpoint_write(architecture, machine.accelerator.runtime == Runtime::Cpu, rate);
+    let taken = rental.spot.then_some(rental.interrupted_percent_per_month);
+    let between = (!rental.own).then(|| mean_time_to_interruption(machine.devices, rental.machines, taken));
     let interval = options.checkpoint_interval.unwrap_or_else(|| {
         let tenth = Hours(training.p50.0 / 10.0);
         let best = between.map(|between| best_checkpoint_interval(write.p50, between.p50));
@@ -251,7 +171,12 @@ pub fn cost(
     // training's own line.
     let written = training.p50.0 / interval.0 + stages.len() as f64;
     let writing = write.map(|write| Hours(written * write.0));
-    let every = format!("12 bytes a parameter every {interval}, at an assumed 1 GB/s");
+    let every = match (rate, measured) {
+        (Some(rate), Some(measured)) => {
+            format!("12 bytes a parameter every {interval}, at {:.0} MB/s, {}", rate / 1e6, measured.source())
+        }
+        _ => format!("12 bytes a parameter every {interval}, at an assumed 1 GB/s"),
+    };
     add("checkpoints", writing, Source::computed(every));
     add("evaluation", evaluating, Source::computed("forward passes at the speed of training"));
     let idle = options.idle.unwrap_or_default();
@@ -269,7 +194,13 @@ pub fn cost(
             between.p90,
             between.p10,
         );
-        add("interruptions", again, Source::assumed(why));
+        let source = match taken.flatten().filter(|&percent| is_a_rate(percent)) {
+            Some(percent) => Source::published(format!(
+                "AWS's spot advisor, at most {percent} % of these machines in a month (a third to three times): {why}"
+            )),
+            None => Source::assumed(why),
+        };
+        add("interruptions", again, source);
     }
     let hours_of = |spread: Spread<Hours>| spread.map(|hours| hours.0);
     let distribution = Hours2 {

@@ -46,15 +46,17 @@ impl EvaluationLoad {
         let forward = forward_flops(architecture, full, Tokens(architecture.text_cfg.context_length));
         let flops = forward.image.0 * self.images as f64 + forward.text.0 * self.prompts as f64;
         let devices = f64::from(machine.devices.max(1));
+        let own = machine.accelerator.runtime == Runtime::Cpu;
         let decoding = match machine.vcpus {
-            Some(vcpus) if machine.accelerator.runtime != Runtime::Cpu => {
-                decoded_per_second(vcpus, machine.stored_image_px).dividing(self.images as f64)
-            }
-            _ => Spread::exact(0.0),
+            _ if own => machine.measured_reading(stage.image_size_px),
+            vcpus => vcpus.map(|vcpus| decoded_per_second(vcpus, machine.stored_image_px)),
         };
+        let decoding = decoding.map_or(Spread::exact(0.0), |rate| rate.dividing(self.images as f64));
         let computing = time.flops_per_second.map(|rate| rate * devices).dividing(flops);
         let seconds = |computing: f64, decoding: f64| {
-            Hours::from_seconds(f64::from(self.per_stage) * computing.max(decoding))
+            // The same cores do both, or others decode meanwhile.
+            let each = if own { computing + decoding } else { computing.max(decoding) };
+            Hours::from_seconds(f64::from(self.per_stage) * each)
         };
         Spread {
             p10: seconds(computing.p10, decoding.p10),
@@ -71,11 +73,13 @@ pub fn checkpoint_bytes(architecture: &Architecture) -> f64 {
 }
 
 /// Hours to write a checkpoint, during which training waits: half a second and 1 GB/s (80 %: 0.3 to 2) for rented
-/// disks; a fifth of a second on one's own machine, where nothing crosses a network.
+/// disks; a fifth of a second on one's own machine, where nothing crosses a network. `measured` bytes a second of this
+/// machine replace the rate (80 %: half to twice of it, as disks go).
 #[must_use]
-pub fn checkpoint_write(architecture: &Architecture, own: bool) -> Spread<Hours> {
+pub fn checkpoint_write(architecture: &Architecture, own: bool, measured: Option<f64>) -> Spread<Hours> {
     let start = if own { 0.2 } else { 0.5 };
     let rate = Spread { p10: 0.3e9, p50: 1e9, p90: 2e9 };
+    let rate = measured.map_or(rate, |rate| Spread::around(rate, 0.5, 2.0));
     rate.dividing(checkpoint_bytes(architecture)).map(|seconds| Hours::from_seconds(start + seconds))
 }
 
@@ -89,13 +93,36 @@ const RESTART: Hours = Hours(10.0 / 60.0);
 /// An estimate that would lose more than this part of the time means that the run does not progress; it is cut here.
 const LARGEST_LOSS: f64 = 0.9;
 
-/// Hours between interruptions of the whole run. `p10` is the *long* time, which makes a cheap run, and `p90` the short
+/// Hours of a month.
+const MONTH: f64 = 730.0;
+/// How far the machines of one run may be from the average of all that a provider rents out, either way.
+const UNLIKE_AVERAGE: f64 = 3.0;
+
+/// Whether a share of machines interrupted in a month says how often that is: the highest class has no upper end.
+pub(super) fn is_a_rate(percent_per_month: u32) -> bool {
+    (1..100).contains(&percent_per_month)
+}
+
+/// Hours until a spot machine is taken back: by the share that is interrupted in a month, if interruptions come at
+/// random, or assumed.
+fn spot_hours(percent_per_month: Option<u32>) -> Spread {
+    match percent_per_month.filter(|&percent| is_a_rate(percent)) {
+        Some(percent) => {
+            let hours = -MONTH / (-f64::from(percent) / 100.0).ln_1p();
+            Spread::around(hours, 1.0 / UNLIKE_AVERAGE, UNLIKE_AVERAGE)
+        }
+        None => SPOT_HOURS,
+    }
+}
+
+/// Hours between interruptions of the whole run; `spot` is absent for machines that nobody takes back, and holds the
+/// share of spot machines that is interrupted in a month, where the provider says so. `p10` is the *long* time, which makes a cheap run, and `p90` the short
 /// one, so that it lines up with costs.
 #[must_use]
-pub fn mean_time_to_interruption(devices: u32, machines: u32, spot: bool) -> Spread<Hours> {
+pub fn mean_time_to_interruption(devices: u32, machines: u32, spot: Option<Option<u32>>) -> Spread<Hours> {
     let failure = DEVICE_HOURS_TO_FAILURE.map(|hours| hours / f64::from(devices.max(1)));
-    let times = if spot {
-        let taken = SPOT_HOURS.map(|hours| hours / f64::from(machines.max(1)));
+    let times = if let Some(percent) = spot {
+        let taken = spot_hours(percent).map(|hours| hours / f64::from(machines.max(1)));
         let both = |a: f64, b: f64| 1.0 / (1.0 / a + 1.0 / b);
         Spread {
             p10: both(taken.p10, failure.p10),

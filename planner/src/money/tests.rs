@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::recipe::{ImageReduction, TextReduction};
+use crate::recipe::{ImageReduction, Schedule, TextReduction};
 use crate::units::{Samples, Tokens};
 use crate::{accelerator, architectures, offer};
 
@@ -19,6 +19,9 @@ fn stage(name: &str, image_size_px: u32, mask_ratio: f64, text_tokens: u32, samp
         batch: 32_768,
         learning_rate: 1e-3,
         warmup_samples: Samples(0),
+        schedule: Schedule::Cosine,
+        decay_fraction: None,
+        carry_optimizer: false,
     }
 }
 
@@ -286,7 +289,14 @@ fn total(
     vcpus: Option<u32>,
 ) -> Spread<Usd> {
     let machine = Machine { vcpus, ..Machine::new(accelerator, devices) };
-    let rental = Rental { usd_per_hour, machines: 1, spot: false, own: false, source: Source::Stated };
+    let rental = Rental {
+        usd_per_hour,
+        machines: 1,
+        spot: false,
+        interrupted_percent_per_month: None,
+        own: false,
+        source: Source::Stated,
+    };
     cost(architecture, std::slice::from_ref(stage), &machine, &rental, &CostOptions::default()).total
 }
 
@@ -336,4 +346,30 @@ proptest! {
             prop_assert_eq!(error.name.as_str(), name.as_str());
         }
     }
+}
+
+#[test]
+fn a_published_share_of_interrupted_machines_replaces_the_assumption() {
+    // 16 % in 730 hours, at random: one in 4,187 hours for each machine, against 17,000 device-hours of hardware.
+    let hours = |spot| mean_time_to_interruption(8, 1, spot).p50.0;
+    let taken = -730.0 / 0.84f64.ln();
+    let expected = 1.0 / (1.0 / taken + 8.0 / 17_000.0);
+    assert!((hours(Some(Some(16))) - expected).abs() < 1e-6, "{}", hours(Some(Some(16))));
+    assert!(hours(Some(Some(16))) > hours(Some(None)) && hours(None) > hours(Some(Some(16))));
+    // The highest class, more than a fifth, has no upper end.
+    assert_eq!(hours(Some(Some(100))), hours(Some(None)));
+
+    let offer = offer::built_in().iter().find(|offer| offer.spot_usd_per_hour.is_some()).expect("spot");
+    let machine = Machine::of(offer, 1);
+    let architecture = architectures::find("B/16").expect("B/16");
+    let stages = [stage("a", 112, 0.0, 16, 400_000_000)];
+    let interruptions = |percent| {
+        let rental =
+            Rental { interrupted_percent_per_month: percent, ..Rental::of(offer, 1, true).expect("sold so") };
+        let bill = cost(architecture, &stages, &machine, &rental, &CostOptions::default());
+        bill.lines.iter().find(|line| line.what == "interruptions").expect("a line").clone()
+    };
+    let (assumed, published) = (interruptions(None), interruptions(Some(5)));
+    assert!(matches!(assumed.source, Source::Assumed { .. }) && published.usd.p50 < assumed.usd.p50);
+    assert!(published.source.to_string().contains("at most 5 %"), "{}", published.source);
 }

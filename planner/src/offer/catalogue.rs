@@ -1,10 +1,10 @@
 //! The offers that come with the program, with what was refused of them and why.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::merge::one_of_each;
 use super::{Offer, PriceBasis};
 use crate::accelerator;
 use crate::names::{UnknownName, folded};
@@ -125,64 +125,6 @@ impl PriceTable {
         catalogue.today = one_of_each(catalogue.today);
         catalogue
     }
-}
-
-/// Which of several feeds is believed: one's own contract, then the cloud's own price list, then catalogues
-/// that others gather, last an estimate from a published saving.
-fn rank(feed: &str) -> usize {
-    const ORDER: [&str; 6] = ["import", "azure", "aws", "skypilot", "gpuhunt", "aws-spot"];
-    let source = feed.split('/').next().unwrap_or_default();
-    // The built-in catalogue's rows name no feed.
-    ORDER.iter().position(|known| *known == source).unwrap_or(3)
-}
-
-/// One offer of each name, in the order of their first rows: each price from the feed most to be believed
-/// among those that have it, the lower where two rows are of equal standing.
-fn one_of_each(offers: Vec<Offer>) -> Vec<Offer> {
-    let mut place: HashMap<String, usize> = HashMap::new();
-    let mut groups: Vec<Vec<Offer>> = Vec::new();
-    for offer in offers {
-        let next = groups.len();
-        let at = *place.entry(offer.name()).or_insert(next);
-        if at == next {
-            groups.push(vec![offer]);
-        } else {
-            groups[at].push(offer);
-        }
-    }
-    groups.into_iter().filter_map(merged).collect()
-}
-
-fn merged(mut group: Vec<Offer>) -> Option<Offer> {
-    let price = |offer: &Offer| offer.on_demand_usd_per_hour.unwrap_or(Usd::MAX);
-    group.sort_by(|a, b| rank(&a.feed).cmp(&rank(&b.feed)).then(price(a).cmp(&price(b))));
-    let mut group = group.into_iter();
-    let mut first = group.next()?;
-    for other in group {
-        let same = other.accelerator.name == first.accelerator.name && other.count == first.count;
-        if !same {
-            continue;
-        }
-        first.vcpus = first.vcpus.or(other.vcpus);
-        first.interrupted_percent_per_month =
-            first.interrupted_percent_per_month.or(other.interrupted_percent_per_month);
-        for (what, mine, theirs) in [
-            ("on demand", &mut first.on_demand_usd_per_hour, other.on_demand_usd_per_hour),
-            ("spot", &mut first.spot_usd_per_hour, other.spot_usd_per_hour),
-        ] {
-            if mine.is_none() && theirs.is_some() {
-                *mine = theirs;
-                first.citation = format!("{} ; {what}: {}", first.citation, other.citation);
-                // An offer is as old as the older of its prices.
-                first.as_of = std::cmp::min(&first.as_of, &other.as_of).clone();
-                if !other.note.is_empty() && !first.note.contains(&other.note) {
-                    let between = if first.note.is_empty() { "" } else { "; " };
-                    first.note = format!("{}{between}{}", first.note, other.note);
-                }
-            }
-        }
-    }
-    Some(first)
 }
 
 fn offer(row: Row) -> Result<Offer, Rejected> {
@@ -338,26 +280,6 @@ mod tests {
         }
         assert!(rejects("p,r,i,H100,one,,2,,list,2026,s,").contains("invalid digit"));
         assert!(rejects("p,r,i,H100").contains("found record with 4 fields"));
-    }
-
-    #[test]
-    fn rows_of_one_name_become_one_offer_of_the_prices_most_to_be_believed() {
-        let header = HEADER.replace("note\n", "note,feed,interrupted_percent_per_month\n");
-        let table = PriceTable::read(&format!(
-            "{header}\
-            aws,r,p5,H100,8,192,60,20,list,2026-08-01,sky,,skypilot/aws,\n\
-            aws,r,p5,H100,8,,55,,list,2026-08-03,bulk,,aws/r,\n\
-            aws,r,p5,H100,8,,55,18,list,2026-08-02,advisor,estimated,aws-spot,16\n\
-            aws,s,p5,H100,8,,70,,list,2026-08-02,bulk,,aws/s,\n"
-        ));
-        assert_eq!(table.rejected, []);
-        assert_eq!(table.today.len(), 2);
-        let offer = &table.today[0];
-        assert_eq!(offer.on_demand_usd_per_hour, Some(Usd::from_micros(55_000_000)));
-        assert_eq!(offer.spot_usd_per_hour, Some(Usd::from_micros(20_000_000)));
-        assert_eq!((offer.citation.as_str(), offer.as_of.as_str()), ("bulk ; spot: sky", "2026-08-01"));
-        assert_eq!((offer.vcpus, offer.interrupted_percent_per_month), (Some(192), Some(16)));
-        assert_eq!(offer.feed, "aws/r");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod listing;
+mod merge;
 mod usual;
 
 use std::fmt;

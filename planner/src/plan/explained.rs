@@ -2,6 +2,7 @@
 
 use super::table::{Table, wrapped};
 use super::{Plan, Sensitivity, money};
+use crate::search::image_word;
 use crate::units::{Usd, grouped};
 
 const COLUMNS: usize = 100;
@@ -42,6 +43,7 @@ impl Plan {
             ]);
         }
         out.extend(table.lines(COLUMNS).into_iter().map(|line| format!("   {line}")));
+        out.extend(self.reduction_lines(claimed));
         out.extend(wrapped(
             "  2. ",
             &format!(
@@ -77,6 +79,30 @@ impl Plan {
         }
         out.push(String::new());
         out.join("\n")
+    }
+
+    /// The chosen plan with its images shortened by each means.
+    fn reduction_lines(&self, claimed: bool) -> Vec<String> {
+        let rows = &self.reasoning.by_reduction;
+        let Some(first) = rows.first() else { return Vec::new() };
+        let words = format!(
+            "Images can be shortened by resizing or by a mask over the whole image, at the same cost of training; each \
+             shape takes the best. The chosen plan by each, to {} patches:",
+            first.image_tokens
+        );
+        let mut table = Table::new(&["images", "size", "as pretrained", "in the end", ""]);
+        for row in rows {
+            table.row(vec![
+                image_word(row.reduction).to_owned(),
+                format!("{} px", row.image_size_px),
+                accuracy(claimed, row.pretrained_error_percent),
+                accuracy(claimed, row.error_percent),
+                if row.chosen { "taken".to_owned() } else { String::new() },
+            ]);
+        }
+        let mut lines = wrapped("     ", &words, COLUMNS);
+        lines.extend(table.lines(COLUMNS).into_iter().map(|line| format!("   {line}")));
+        lines
     }
 
     /// One or two lines: whether the choice stands.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{PLAN_SCHEMA, PLAN_VERSION, Plan, Tier, TierPlan};
+use super::{OwnRunsEffect, PLAN_SCHEMA, PLAN_VERSION, Plan, Tier, TierPlan};
 use crate::search::Candidate;
 use crate::spread::Spread;
 use crate::units::{Hours, Usd};
@@ -38,6 +38,7 @@ impl Plan {
             "budget_usd": self.budget.dollars(),
             "confidence": self.request.confidence,
             "chosen": candidate_json(&self.chosen),
+            "retrieval_percent": self.retrieval_json(),
             "tie": {
                 "tolerance_points": self.tie.tolerance_points,
                 "tied": self.tie.tied,
@@ -70,6 +71,7 @@ impl Plan {
             })).collect::<Vec<_>>(),
             "reasoning": self.reasoning_json(),
             "remarks": self.remarks,
+            "own_runs": self.own_runs.as_ref().map(OwnRunsEffect::json),
             "tiers": self.tiers.iter().map(tier).collect::<Vec<_>>(),
             "recipe": self.recipe.recipe,
         })
@@ -91,6 +93,16 @@ impl Plan {
                 "rough_cost_usd": row.usd,
             })
         });
+        let by_reduction = reasoning.by_reduction.iter().map(|row| {
+            json!({
+                "image_reduction": row.reduction,
+                "image_size_px": row.image_size_px,
+                "image_tokens": row.image_tokens,
+                "raw_error_percent": row.error_percent,
+                "pretrained_raw_error_percent": row.pretrained_error_percent,
+                "chosen": row.chosen,
+            })
+        });
         let tied = reasoning.tied.iter().map(|row| {
             json!({
                 "label": row.label,
@@ -110,6 +122,7 @@ impl Plan {
             "shapes": reasoning.shapes,
             "feasible_shapes": reasoning.feasible,
             "by_size": by_size.collect::<Vec<_>>(),
+            "by_reduction": by_reduction.collect::<Vec<_>>(),
             "tied": tied.collect::<Vec<_>>(),
             "by_tokens": by_tokens.collect::<Vec<_>>(),
         })

@@ -3,16 +3,19 @@
 mod assessed;
 mod explained;
 mod json;
+mod own_runs;
 mod recipe;
+mod retrieval;
 mod table;
 mod text;
 
 use crate::law::Evidence;
-use crate::recipe::Recipe;
+use crate::recipe::{ImageReduction, Recipe};
 use crate::search::{Candidate, Request};
 use crate::units::Usd;
 
 pub use self::assessed::{assessments_json, assessments_text};
+pub use self::own_runs::OwnRunsEffect;
 pub use self::recipe::recipe_of;
 
 /// Version of the JSON form.
@@ -47,6 +50,8 @@ pub struct Plan {
     pub sources: Vec<SourceNote>,
     /// What nobody stated or measured, and warnings.
     pub remarks: Vec<String>,
+    /// What the user's own runs moved, where there are any.
+    pub own_runs: Option<OwnRunsEffect>,
     /// Further budgets.
     pub tiers: Vec<Tier>,
     /// What was aimed at, where it was an accuracy and not a budget.
@@ -101,6 +106,8 @@ pub struct Reasoning {
     pub feasible: usize,
     /// The best of each architecture, largest last.
     pub by_size: Vec<SizeRow>,
+    /// The chosen plan with its images shortened by each means; empty where nothing is shortened.
+    pub by_reduction: Vec<ReductionRow>,
     /// Plans that the law cannot tell from the best, most accurate first; some of them where there are many.
     pub tied: Vec<TiedRow>,
     /// Accuracy against image tokens of pretraining, by architecture.
@@ -126,6 +133,23 @@ pub struct SizeRow {
     pub machine: String,
     /// Roughly.
     pub usd: f64,
+}
+
+/// The chosen plan with its images shortened in pretraining by one of the means, to as many patches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReductionRow {
+    /// By which.
+    pub reduction: ImageReduction,
+    /// Side of the image in pixels.
+    pub image_size_px: u32,
+    /// Patches that reach the transformer.
+    pub image_tokens: u32,
+    /// The law's error in percent.
+    pub error_percent: f64,
+    /// The same after pretraining alone.
+    pub pretrained_error_percent: f64,
+    /// Whether the plan does it so.
+    pub chosen: bool,
 }
 
 /// A plan that the law cannot tell from the best.

@@ -3,6 +3,7 @@
 use super::{WrittenRecipe, evidence_words, money};
 use crate::recipe::{
     Budget, CheckpointPolicy, Data, Hardware, Optimizer, Planned, PlannedStage, RECIPE_VERSION, Recipe,
+    ScheduleProgress,
 };
 use crate::search::{Candidate, Request};
 use crate::source::Source;
@@ -21,13 +22,15 @@ pub fn recipe_of(request: &Request, data: &Data, candidate: &Candidate, cap: Usd
         version: RECIPE_VERSION,
         name,
         seed: request.seed,
-        budget: Budget { cap_usd: cap },
+        budget: Budget { cap_usd: cap, schedule_progress: ScheduleProgress::default() },
         hardware: Hardware {
             offer: machine.offer.name(),
             accelerator: machine.offer.accelerator.name.clone(),
             count: machine.devices(),
             usd_per_hour: machine.usd_per_hour,
             spot: machine.spot,
+            max_usd_per_hour: None,
+            billing: None,
             price_source: match machine.price_source() {
                 Source::Stated => "stated".to_owned(),
                 Source::Assumed { .. } => "assumed".to_owned(),

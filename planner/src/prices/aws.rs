@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 
-use super::row::{Batch, Found, Machine, PriceRow, Reason, known_machine};
+use super::batch::{Batch, Found, Reason};
+use super::row::{Machine, PriceRow, known_machine};
 use super::web::BodyError;
 use super::{FetchError, PriceSource, Web, broken_csv, column, join, not_empty, number, part, text};
 use crate::accelerator::Accelerator;

@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::row::{Batch, Found, Machine, PriceRow, Reason};
+use super::batch::{Batch, Found, NotAnswered, Reason};
+use super::row::{Machine, PriceRow};
 use super::{FetchError, PriceSource, Web, not_empty, whole};
 use crate::offer::{self, Offer};
 
+/// A server that does not answer for so many machine types in a row is not asked for the rest.
+const MOST_FAILURES: usize = 3;
 /// No machine type has more pages than this.
 const MOST_PAGES: usize = 50;
 
@@ -63,10 +66,35 @@ impl PriceSource for AzureRetail {
         types.sort_by(|a, b| a.instance_type.cmp(&b.instance_type));
         types.dedup_by(|a, b| a.instance_type == b.instance_type);
         let mut batch = Batch::default();
+        let mut first = None;
+        let mut failed_in_a_row = 0;
         for machine in types {
-            self.machine(feed, web, machine, &mut batch)?;
+            if failed_in_a_row >= MOST_FAILURES {
+                batch.not_answered.push(NotAnswered {
+                    what: machine.instance_type.clone(),
+                    why: "not asked: those before it did not answer".to_owned(),
+                });
+                continue;
+            }
+            let mut found = Batch::default();
+            match self.machine(feed, web, machine, &mut found) {
+                Ok(()) => {
+                    failed_in_a_row = 0;
+                    batch.add(found);
+                }
+                Err(error) => {
+                    failed_in_a_row += 1;
+                    let why = error.to_string();
+                    batch.not_answered.push(NotAnswered { what: machine.instance_type.clone(), why });
+                    first.get_or_insert(error);
+                }
+            }
         }
-        not_empty(batch, &self.base)
+        match (batch.rows.is_empty(), first) {
+            // Nothing at all: what went wrong says more than that nothing is there.
+            (true, Some(error)) => Err(error),
+            _ => not_empty(batch, &self.base),
+        }
     }
 }
 
@@ -272,6 +300,37 @@ mod tests {
             "{}",
             asked[0]
         );
+    }
+
+    #[test]
+    fn a_machine_type_that_fails_leaves_the_others() {
+        /// Refuses one machine type, or all but one.
+        struct Refusing {
+            one: &'static str,
+            others: bool,
+        }
+        impl Web for Refusing {
+            fn get(&self, url: &str, reduce: Reduce<'_>) -> Result<Fetched, FetchError> {
+                if url.contains(self.one) != self.others {
+                    return Err(FetchError::Status { url: url.to_owned(), status: 500, tries: 3 });
+                }
+                let text = if url.contains("Standard_ND96isr_H100_v5") { SECOND } else { NONE };
+                let body = reduce(&mut text.as_bytes()).expect("a body in memory");
+                let as_of = chrono::NaiveDate::from_ymd_opt(2026, 8, 20).expect("a day");
+                Ok(Fetched { body, as_of, unchanged: false })
+            }
+        }
+        let source = AzureRetail { base: "http://127.0.0.1:9/api/retail/prices".into() };
+        let one = Refusing { one: "Standard_NC24ads_A100_v4", others: false };
+        let batch = source.fetch("azure", &one, &[]).expect("the others");
+        assert_eq!(batch.not_answered.len(), 1);
+        assert_eq!(batch.not_answered[0].what, "Standard_NC24ads_A100_v4");
+        assert!(batch.not_answered[0].why.contains("answered 500"), "{:?}", batch.not_answered);
+        assert!(!batch.rows.is_empty());
+        // After three in a row the rest is not asked.
+        let rest = Refusing { one: "Standard_NC24ads_A100_v4", others: true };
+        let error = source.fetch("azure", &rest, &[]).expect_err("no offer at all");
+        assert!(matches!(error, FetchError::Status { status: 500, .. }), "{error}");
     }
 
     #[test]

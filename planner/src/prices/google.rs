@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::row::{Batch, Reason, tpu_slice};
+use super::batch::{Batch, Reason};
+use super::row::tpu_slice;
 use super::skypilot::Vm;
 use crate::accelerator;
 

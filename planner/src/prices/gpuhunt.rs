@@ -7,7 +7,8 @@ use std::io::Read;
 use chrono::NaiveDate;
 use rawzip::{CompressionMethod, ZipArchive};
 
-use super::row::{Batch, Found, Machine, PriceRow, Reason, named, tpu_slice};
+use super::batch::{Batch, Found, Reason};
+use super::row::{Machine, PriceRow, named, tpu_slice};
 use super::{FetchError, PriceSource, Web, broken_csv, column, join, not_empty, number, part, text, whole};
 
 /// Providers that the catalogue has.

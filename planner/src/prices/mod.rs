@@ -3,6 +3,7 @@
 
 mod aws;
 mod azure;
+mod batch;
 mod diff;
 mod error;
 mod google;
@@ -18,11 +19,12 @@ use std::collections::BTreeMap;
 
 pub use self::aws::{AWS_REGIONS, AwsBulk};
 pub use self::azure::AzureRetail;
+pub use self::batch::{Batch, NotAnswered, Reason, Refused};
 pub use self::diff::{Change, Diff, diff};
 pub use self::error::FetchError;
 pub use self::gpuhunt::{GPUHUNT_CLOUDS, Gpuhunt};
 pub use self::import::{IMPORT_COLUMNS, IMPORT_FEED, ImportError, ImportForm, import};
-pub use self::row::{Batch, PriceRow, Reason, Refused};
+pub use self::row::PriceRow;
 pub use self::skypilot::{SKYPILOT_CLOUDS, SkyPilot};
 pub use self::spot_advisor::SpotAdvisor;
 pub use self::table::{Table, TableError};
@@ -64,7 +66,7 @@ pub fn update(
             progress(&feed);
             let outcome = source.fetch(&feed, web, &known.rows);
             if let Ok(batch) = &outcome {
-                known.replace(&feed, batch.rows.clone());
+                known.take(&feed, batch);
             }
             results.push(FeedResult { feed, outcome });
         }

@@ -3,8 +3,9 @@
 //! read: memory comes from the hardware table. Google's accelerators and hosts are separate rows, joined
 //! here.
 
+use super::batch::{Batch, Found, Reason};
 use super::google::{Hosts, with_hosts};
-use super::row::{Batch, Found, Machine, PriceRow, Reason, named, tpu_slice};
+use super::row::{Machine, PriceRow, named, tpu_slice};
 use super::{
     FetchError, Fetched, PriceSource, Web, broken_csv, column, join, not_empty, number, part, text, whole,
     whole_lines,

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::row::{Batch, Found, Machine, PriceRow, Reason, known_machine};
+use super::batch::{Batch, Found, Reason};
+use super::row::{Machine, PriceRow, known_machine};
 use super::{FetchError, PriceSource, Web, not_empty, whole};
 use crate::accelerator;
 use crate::offer;

@@ -1,5 +1,6 @@
 //! The price table on disk: rows of several feeds, each replaced as a whole.
 
+use super::batch::Batch;
 use super::row::PriceRow;
 
 /// Why a file is no price table.
@@ -53,6 +54,13 @@ impl Table {
         self.rows.extend(rows);
     }
 
+    /// Puts what a feed brought in the place of its rows; those of machine types that did not answer stay.
+    pub fn take(&mut self, feed: &str, batch: &Batch) {
+        let stays = |row: &PriceRow| batch.not_answered.iter().any(|part| part.what == row.instance_type);
+        self.rows.retain(|row| row.feed != feed || stays(row));
+        self.rows.extend(batch.rows.iter().cloned());
+    }
+
     /// Puts each of `rows` in the place of the row of the same feed and name, if there is one: how many there
     /// were.
     pub fn merge(&mut self, rows: Vec<PriceRow>) -> usize {
@@ -97,6 +105,7 @@ impl Table {
 mod tests {
     use super::*;
     use crate::offer::{PriceTable, built_in};
+    use crate::prices::NotAnswered;
 
     fn of_feed(feed: &str, names: &[&str]) -> Vec<PriceRow> {
         let mut row = PriceRow::from(&built_in()[0]);
@@ -120,6 +129,13 @@ mod tests {
         table.merge(of_feed("skypilot/aws", &["a", "b"]));
         table.merge(of_feed("import", &["a"]));
         table.replace("skypilot/aws", of_feed("skypilot/aws", &["c"]));
+        let part = NotAnswered { what: "c".to_owned(), why: "timed out".to_owned() };
+        let batch =
+            Batch { rows: of_feed("skypilot/aws", &["e"]), not_answered: vec![part], ..Batch::default() };
+        let mut partly = table.clone();
+        partly.take("skypilot/aws", &batch);
+        let names: Vec<&str> = partly.rows.iter().map(|row| row.instance_type.as_str()).collect();
+        assert_eq!(names, ["a", "c", "e"]);
         let left: Vec<(&str, &str)> =
             table.rows.iter().map(|row| (row.feed.as_str(), row.instance_type.as_str())).collect();
         assert_eq!(left, [("import", "a"), ("skypilot/aws", "c")]);

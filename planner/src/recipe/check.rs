@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use super::{ImageReduction, Recipe, Stage};
-use crate::architecture::Architecture;
+use super::{EvaluatedWeights, ImageReduction, Recipe, Schedule, Stage};
+use crate::architecture::{Architecture, AttentionPoolKind, ImagePool, ImagePositions, TextPool};
 use crate::units::Usd;
 
 /// A value that cannot be carried out.
@@ -40,6 +40,27 @@ impl Recipe {
         if self.hardware.usd_per_hour < Usd::ZERO {
             let price = self.hardware.usd_per_hour;
             return Err(refuse("hardware.usd_per_hour", price, "is negative", "a price is zero or more"));
+        }
+        if let Some(worst) = self.hardware.max_usd_per_hour
+            && worst < self.hardware.usd_per_hour
+        {
+            let hint = format!("the price itself is {} USD per hour", self.hardware.usd_per_hour);
+            return Err(refuse("hardware.max_usd_per_hour", worst, "is below the price", &hint));
+        }
+        if let Some(billing) = self.hardware.billing {
+            for (field, value) in [
+                ("hardware.billing.increment_seconds", billing.increment_seconds),
+                ("hardware.billing.minimum_seconds", billing.minimum_seconds),
+            ] {
+                if !(0.0..=31_536_000.0).contains(&value) {
+                    let hint = "use seconds: 0, 1, 60, 3600";
+                    return Err(refuse(field, value, "is out of range", hint));
+                }
+            }
+        }
+        if self.checkpoint.every_usd.is_some_and(|every| every <= Usd::ZERO) {
+            let hint = "say after how many dollars a checkpoint is due, or leave it out";
+            return Err(refuse("checkpoint.every_usd", 0, "must be more than zero", hint));
         }
         if self.hardware.count == 0 {
             return Err(refuse("hardware.count", 0, "must be at least 1", "count the accelerators"));
@@ -83,6 +104,28 @@ impl Recipe {
                 return Err(refuse(field, value, "is out of range", &hint));
             }
         }
+        if let Some(value) = self.optimizer.layer_decay
+            && !(f64::MIN_POSITIVE..=1.0).contains(&value)
+        {
+            let hint = "use a number above 0, at most 1; 0.75 is usual in fine-tuning";
+            return Err(refuse("optimizer.layer_decay", value, "is out of range", hint));
+        }
+        if let Some(value) = self.optimizer.ema_decay
+            && !(0.0..1.0).contains(&value)
+        {
+            let hint = "use a number from 0 to below 1; 0.999 looks back about 1,000 steps";
+            return Err(refuse("optimizer.ema_decay", value, "is out of range", hint));
+        }
+        if let Some(limit) = self.optimizer.clip_norm
+            && !(limit.is_finite() && limit > 0.0)
+        {
+            let hint = "CLIPA clips at 1; leave it out to clip never";
+            return Err(refuse("optimizer.clip_norm", limit, "must be above zero", hint));
+        }
+        if self.evaluation.weights == EvaluatedWeights::Ema && self.optimizer.ema_decay.is_none() {
+            let hint = "set optimizer.ema_decay, such as 0.999, or evaluate the trained weights";
+            return Err(refuse("evaluation.weights", "ema", "needs optimizer.ema_decay", hint));
+        }
         if self.hardware.spot && self.checkpoint.every_cap_fraction >= 1.0 {
             let hint = "a spot machine can be taken back at any time: write one at least every tenth of the cap, 0.1";
             let (field, value) = ("checkpoint.every_cap_fraction", self.checkpoint.every_cap_fraction);
@@ -120,15 +163,74 @@ impl Architecture {
             let field = "architecture.vision_cfg.head_width";
             return Err(refuse(field, vision.head_width, "does not divide the width", &hint));
         }
-        if !vision.width.is_multiple_of(4) {
+        if vision.pos_embed_type == ImagePositions::SinCos2d && !vision.width.is_multiple_of(4) {
             let field = "architecture.vision_cfg.width";
             let hint = "2-D sine-cosine positions need a multiple of 4";
             return Err(refuse(field, vision.width, "is not a multiple of 4", hint));
+        }
+        if let ImagePool::Attention(pool) = vision.pool_type {
+            let field = "architecture.vision_cfg.pool_type.attention";
+            if pool.queries == 0 {
+                let field = format!("{field}.queries");
+                return Err(refuse(field, 0, "must be at least 1", "open_clip's own default is 256"));
+            }
+            if pool.heads == 0 || !self.embed_dim.is_multiple_of(pool.heads) {
+                let hint = format!("embed_dim is {}; use a divisor of it", self.embed_dim);
+                return Err(refuse(
+                    format!("{field}.heads"),
+                    pool.heads,
+                    "does not divide the embedding",
+                    &hint,
+                ));
+            }
+            if pool.kind != AttentionPoolKind::Single && vision.width != self.embed_dim {
+                let hint = format!("use embed_dim = {}, or one pooler", vision.width);
+                let problem = "is not the image tower's width, which two poolers need";
+                return Err(refuse("architecture.embed_dim", self.embed_dim, problem, &hint));
+            }
+        }
+        match text.eos_id {
+            None if text.pool_type == TextPool::Eos => {
+                let field = "architecture.text_cfg.pool_type";
+                let hint = "set text_cfg.eos_id; CLIP's end marker is 49407";
+                return Err(refuse(field, "eos", "needs eos_id", hint));
+            }
+            Some(id) if id >= text.vocab_size => {
+                let hint = format!("text_cfg.vocab_size is {}; use a smaller id", text.vocab_size);
+                return Err(refuse("architecture.text_cfg.eos_id", id, "is beyond the vocabulary", &hint));
+            }
+            _ => {}
         }
         if !text.width.is_multiple_of(text.heads) {
             let hint = format!("text_cfg.width is {}; use a divisor of it", text.width);
             let field = "architecture.text_cfg.heads";
             return Err(refuse(field, text.heads, "does not divide the width", &hint));
+        }
+        Ok(())
+    }
+}
+
+impl Architecture {
+    /// [`Architecture::check`], and that `run` can train it: plans count more than it trains.
+    pub fn check_trainable(&self) -> Result<(), CheckError> {
+        self.check()?;
+        if let ImagePool::Attention(pool) = self.vision_cfg.pool_type {
+            let field = "architecture.vision_cfg.pool_type.attention";
+            if pool.kind != AttentionPoolKind::Single {
+                let value = format!("{:?}", pool.kind).to_lowercase();
+                let hint = "use kind = \"single\", or carry the recipe out with another program";
+                let problem = "is planned with, but not trained by `run`";
+                return Err(refuse(format!("{field}.kind"), value, problem, hint));
+            }
+            if pool.queries != 1 {
+                let hint = "a CLIP uses the first query alone, the others would never be trained: use 1";
+                return Err(refuse(format!("{field}.queries"), pool.queries, "is not 1", hint));
+            }
+        }
+        if self.text_cfg.pool_type == TextPool::Class {
+            let field = "architecture.text_cfg.pool_type";
+            let hint = "use another pooling, or carry the recipe out with another program";
+            return Err(refuse(field, "class", "is planned with, but not trained by `run`", hint));
         }
         Ok(())
     }
@@ -171,6 +273,25 @@ impl Stage {
             let value = self.learning_rate;
             let hint = "CLIPA pretrains at 8e-6 x batch / 256";
             return Err(refuse(field("learning_rate"), value, "must be above zero", hint));
+        }
+        if let Some(fraction) = self.decay_fraction {
+            if self.schedule != Schedule::Wsd {
+                let hint = "it is the part of a \"wsd\" schedule in which the rate falls; leave it out";
+                return Err(refuse(
+                    field("decay_fraction"),
+                    fraction,
+                    "goes with schedule = \"wsd\" only",
+                    hint,
+                ));
+            }
+            if !(fraction > 0.0 && fraction <= 1.0) {
+                let hint = "0.2 lets the rate fall over the last fifth of the stage";
+                return Err(refuse(field("decay_fraction"), fraction, "must be above 0 and at most 1", hint));
+            }
+        }
+        if index == 0 && self.carry_optimizer {
+            let hint = "there is no stage before the first; leave it out";
+            return Err(refuse(field("carry_optimizer"), true, "has nothing to carry", hint));
         }
         Ok(())
     }

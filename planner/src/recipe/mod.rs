@@ -2,6 +2,7 @@
 //!
 //! A recipe written by hand is as good as one written by `plan`. Units stand in the field names.
 
+mod billing;
 mod check;
 mod data;
 mod read;
@@ -9,10 +10,10 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::billing::Billing;
 pub use self::check::CheckError;
 pub use self::data::{
-    Data, DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation, Reading,
-    WeightedSource,
+    Data, DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation, Reading, WeightedSource,
 };
 pub use self::read::{RecipeError, read_manifest, read_recipe};
 pub use self::write::write_recipe;
@@ -64,6 +65,29 @@ pub struct Recipe {
 pub struct Budget {
     /// The number that is never exceeded.
     pub cap_usd: Usd,
+    /// What drives the learning rate down.
+    #[serde(default, skip_serializing_if = "ScheduleProgress::is_default")]
+    pub schedule_progress: ScheduleProgress,
+}
+
+/// What the progress of a learning-rate schedule is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleProgress {
+    /// Samples done of samples planned, or dollars spent of the budget, whichever is further: a run that turns
+    /// out slower than planned does fewer samples and still anneals fully by its last dollar.
+    #[default]
+    Budget,
+    /// Samples done of samples planned, whatever they cost: only the cap ends a run early, and it is then not
+    /// annealed.
+    Samples,
+}
+
+impl ScheduleProgress {
+    // The signature is serde's.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What is rented, and its price.
@@ -81,8 +105,15 @@ pub struct Hardware {
     /// Interruptible machines: the provider may take them back at any time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub spot: bool,
+    /// The highest price per hour that has to be reckoned with: money is set aside at this price. Absent: the
+    /// price above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_usd_per_hour: Option<Usd>,
     /// Where the price is from: `stated`, `assumed`, or a catalogue with its date.
     pub price_source: String,
+    /// Billing periods; absent: those usual with the offer's provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billing: Option<Billing>,
 }
 
 /// Optimiser: `AdamW` with parameter groups (no decay on biases, norms, positions, temperature).
@@ -104,6 +135,13 @@ pub struct Optimizer {
     pub logit_scale_init: f64,
     /// The log-scale is clamped to [0, this], ln 100.
     pub logit_scale_max: f64,
+    /// Layer-wise decay of the learning rate: in both towers what lies k blocks below the head learns at this to
+    /// the k times the rate (Clark et al., 2003.10555, appendix A; Bao et al., 2106.08254); absent: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_decay: Option<f64>,
+    /// Decay a step of the running mean of the weights, kept beside them; absent: none is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ema_decay: Option<f64>,
     /// Precision of the operands of matrix products; absent: bf16 where the processor multiplies bf16 numbers,
     /// `f32` elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,6 +169,8 @@ impl Default for Optimizer {
             clip_norm: Some(1.0),
             logit_scale_init: (1.0f64 / 0.07).ln(),
             logit_scale_max: 100f64.ln(),
+            layer_decay: None,
+            ema_decay: None,
             precision: None,
         }
     }
@@ -191,12 +231,44 @@ pub struct Stage {
     pub batch: u32,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Samples of linear warm-up from zero; cosine to zero afterwards.
+    /// Samples of linear warm-up from zero.
     #[serde(default)]
     pub warmup_samples: Samples,
+    /// The learning rate after the warm-up.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub schedule: Schedule,
+    /// With `wsd`: the last part of the stage, in which the rate falls to zero; absent:
+    /// [`Stage::DECAY_FRACTION`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_fraction: Option<f64>,
+    /// Go on with the moments of the stage before, instead of starting the optimiser afresh.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub carry_optimizer: bool,
+}
+
+/// How the learning rate goes on after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Down half a cosine, to zero at the end of the stage.
+    #[default]
+    Cosine,
+    /// Warm-up, stable, decay: at its peak until the last `decay_fraction` of the stage, then down to zero in a
+    /// straight line (`open_clip`'s `const-cooldown`; Hu et al., 2404.06395).
+    Wsd,
+    /// At its peak to the end.
+    Constant,
+}
+
+// The signature is serde's.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Stage {
+    /// The decay of a `wsd` schedule that does not say, as a part of the stage.
+    pub const DECAY_FRACTION: f64 = 0.2;
+
     /// Patches per image that reach the transformer, without the class token: the kept part of the grid,
     /// rounded to the nearest whole patch, at least one. Grid and block masks round further, to what
     /// their geometry allows (see [`kept_image_tokens`]).
@@ -239,11 +311,25 @@ pub struct Evaluation {
     pub per_stage: u32,
     /// At most this many evaluation samples each time; 0: all.
     pub max_samples: Samples,
+    /// Which weights are measured.
+    #[serde(skip_serializing_if = "is_default")]
+    pub weights: EvaluatedWeights,
+}
+
+/// Which weights an evaluation measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvaluatedWeights {
+    /// Those that are trained.
+    #[default]
+    Trained,
+    /// Their running mean (`optimizer.ema_decay`).
+    Ema,
 }
 
 impl Default for Evaluation {
     fn default() -> Self {
-        Self { per_stage: 3, max_samples: Samples(0) }
+        Self { per_stage: 3, max_samples: Samples(0), weights: EvaluatedWeights::Trained }
     }
 }
 
@@ -253,13 +339,27 @@ impl Default for Evaluation {
 pub struct CheckpointPolicy {
     /// A checkpoint whenever this much has been spent since the last one (as a fraction of the cap).
     pub every_cap_fraction: f64,
+    /// A checkpoint also whenever so many dollars have been spent since the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_usd: Option<Usd>,
     /// Newest checkpoints kept.
     pub keep: u32,
+    /// Keep also the checkpoint with the best evaluation.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep_best: bool,
+}
+
+impl Hardware {
+    /// The billing periods: those stated, or those usual with the offer's provider.
+    #[must_use]
+    pub fn billing(&self) -> Billing {
+        self.billing.unwrap_or_else(|| Billing::usual(&self.offer))
+    }
 }
 
 impl Default for CheckpointPolicy {
     fn default() -> Self {
-        Self { every_cap_fraction: 0.1, keep: 2 }
+        Self { every_cap_fraction: 0.1, every_usd: None, keep: 2, keep_best: false }
     }
 }
 

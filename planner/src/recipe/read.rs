@@ -91,7 +91,7 @@ fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, RecipeError>
     let syntax = |error: &toml::de::Error| RecipeError::Syntax {
         file: file.to_owned(),
         line: error.span().map_or(1, |span| line_of(text, span.start)),
-        message: error.message().replace('\n', ", "),
+        message: with_field(text, error),
         hint: nearest_field(error.message())
             .or_else(|| Some("docs/formats.md has the fields; examples/ has files that run".to_owned())),
     };
@@ -102,6 +102,16 @@ fn parse<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, RecipeError>
         return Err(RecipeError::Newer { file: file.to_owned(), found });
     }
     toml::from_str(text).map_err(|error| syntax(&error))
+}
+
+/// What is wrong; a choice that is not there is told with the field that makes it.
+fn with_field(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', ", ");
+    let line = error.span().and_then(|span| text.lines().nth(line_of(text, span.start) - 1));
+    match line {
+        Some(line) if message.starts_with("unknown variant") => format!("{}: {message}", line.trim()),
+        _ => message,
+    }
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -5,15 +5,21 @@ use chrono::NaiveDate;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::grid::Grid;
 use super::request::{HardwareRequest, Request};
 use super::schedule::{FEWEST_USEFUL_SAMPLES, SMALLEST_SEARCHED_BATCH, pretraining_batch};
 use super::shape::Shape;
 use super::space::Space;
 use crate::architectures;
-use crate::law::Law;
+use crate::law::{Law, StageShape};
 use crate::memory::largest_microbatch;
 use crate::offer;
+use crate::recipe::ImageReduction;
 use crate::units::{Hours, Samples, Usd};
+
+/// Every way to shorten an image; masks only where there is something to shorten.
+const REDUCTIONS: [ImageReduction; 4] =
+    [ImageReduction::Resize, ImageReduction::Random, ImageReduction::Grid, ImageReduction::Block];
 
 /// What the slow search found: the least error, and the least cost of a plan with that error.
 struct Best {
@@ -28,17 +34,24 @@ fn samples_at(step: u64) -> u64 {
 }
 
 /// The error of a shape at `samples` with the best of all allowed batches that fits.
-fn error_at(space: &Space<'_>, shape: &Shape, machine: &super::Machine, samples: u64) -> Option<f64> {
+fn error_at(
+    space: &Space<'_>,
+    shape: &Shape,
+    machine: &super::Machine,
+    (samples, reduction): (u64, ImageReduction),
+) -> Option<f64> {
     let mut batch = pretraining_batch(Samples(samples));
     let mut least: Option<f64> = None;
     loop {
-        let stages = shape.stages_with(samples, batch)?;
+        let stages = shape.stages_with(samples, batch, reduction)?;
         let fits = stages.iter().all(|stage| {
             let (image, text) = (stage.image_tokens(shape.architecture), stage.text_tokens);
             let (accelerator, devices) = (machine.offer.accelerator, machine.devices());
             largest_microbatch(shape.architecture, image, text, accelerator, devices, stage.batch).is_ok()
         });
-        let error = space.error(shape.architecture, &stages);
+        let shapes: Vec<StageShape> =
+            stages.iter().map(|stage| StageShape::of(stage, shape.architecture)).collect();
+        let error = space.law.error_percent(&space.case(shape.architecture, &shapes));
         if fits && least.is_none_or(|least| error < least) {
             least = Some(error);
         }
@@ -58,42 +71,51 @@ fn slowly(space: &Space<'_>, budget: Usd) -> Option<Best> {
         for index in 0..space.machines.list.len() {
             for nodes in space.machines.node_counts(index) {
                 let machine = space.machine(index, nodes);
-                let cost_of = |samples: u64| {
-                    let stages = shape.stages(samples)?;
-                    let (_, cost) = space.bill(shape.architecture, &stages, &machine);
-                    let late = space
-                        .deadline
-                        .is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0);
-                    let usd = cost.at_confidence(confidence);
-                    Some((usd.dollars(), usd <= available && !late))
-                };
-                let samples = match space.request.samples {
-                    Some(Samples(pinned)) => pinned,
-                    None => {
-                        let fits = |step| cost_of(samples_at(step)).is_some_and(|(_, within)| within);
-                        // Below the first step that is out of money or time, or off the menu.
-                        let (mut low, mut high) = (0, 900 * 13);
-                        while low + 1 < high {
-                            let middle = (low + high) / 2;
-                            // Too few samples for the menu is no reason to look lower.
-                            let early = shape.stages(samples_at(middle)).is_none()
-                                && samples_at(middle) < 250_000_000;
-                            if fits(middle) || early { low = middle } else { high = middle }
-                        }
-                        samples_at(low)
+                for reduction in REDUCTIONS {
+                    // A pinned size is that of the resized image.
+                    let masks = shape.is_shortened() && space.request.fixed.image_size_px.is_none();
+                    if reduction != ImageReduction::Resize && !masks {
+                        continue;
                     }
-                };
-                if samples < FEWEST_USEFUL_SAMPLES {
-                    continue;
-                }
-                let Some((usd, true)) = cost_of(samples) else { continue };
-                let Some(error) = error_at(space, shape, &machine, samples) else { continue };
-                let better = best.as_ref().is_none_or(|best| {
-                    error < best.error - 1e-9 || (error < best.error + 1e-9 && usd < best.usd)
-                });
-                if better {
-                    let what = format!("{shape:?} x {samples} on {}", machine.label());
-                    best = Some(Best { error, usd, what });
+                    let cost_of = |samples: u64| {
+                        let stages = shape.stages(samples, reduction)?;
+                        let (_, cost) = space.bill(shape.architecture, &stages, &machine);
+                        let late = space
+                            .deadline
+                            .is_some_and(|deadline| cost.hours_at_confidence(confidence).0 > deadline.0);
+                        let usd = cost.at_confidence(confidence);
+                        Some((usd.dollars(), usd <= available && !late))
+                    };
+                    let samples = match space.request.samples {
+                        Some(Samples(pinned)) => pinned,
+                        None => {
+                            let fits = |step| cost_of(samples_at(step)).is_some_and(|(_, within)| within);
+                            // Below the first step that is out of money or time, or off the menu.
+                            let (mut low, mut high) = (0, 900 * 13);
+                            while low + 1 < high {
+                                let middle = (low + high) / 2;
+                                // Too few samples for the menu is no reason to look lower.
+                                let early = shape.stages(samples_at(middle), reduction).is_none()
+                                    && samples_at(middle) < 250_000_000;
+                                if fits(middle) || early { low = middle } else { high = middle }
+                            }
+                            samples_at(low)
+                        }
+                    };
+                    if samples < FEWEST_USEFUL_SAMPLES {
+                        continue;
+                    }
+                    let Some((usd, true)) = cost_of(samples) else { continue };
+                    let Some(error) = error_at(space, shape, &machine, (samples, reduction)) else {
+                        continue;
+                    };
+                    let better = best.as_ref().is_none_or(|best| {
+                        error < best.error - 1e-9 || (error < best.error + 1e-9 && usd < best.usd)
+                    });
+                    if better {
+                        let what = format!("{shape:?} {reduction:?} x {samples} on {}", machine.label());
+                        best = Some(Best { error, usd, what });
+                    }
                 }
             }
         }
@@ -101,8 +123,9 @@ fn slowly(space: &Space<'_>, budget: Usd) -> Option<Best> {
     best
 }
 
-/// A problem small enough for the slow search.
-fn problem(random: &mut ChaCha8Rng) -> Request {
+/// A problem small enough for the slow search: one architecture, one length of the image sequence, resized to it where
+/// the request pins the size, shortened by any means where only the shapes are thinned out to it.
+fn problem(random: &mut ChaCha8Rng) -> (Request, u32) {
     let today = NaiveDate::from_ymd_opt(2026, 11, 24).expect("a day");
     let mut request = Request::new(Usd::from_dollars(10f64.powf(random.random_range(1.3..5.3))), today);
     let rented: Vec<&str> = offer::built_in()
@@ -117,7 +140,13 @@ fn problem(random: &mut ChaCha8Rng) -> Request {
     let gpu = rented[random.random_range(0..rented.len())];
     request.hardware = HardwareRequest { gpu: Some(gpu.to_owned()), ..HardwareRequest::default() };
     request.architecture = Some(architecture.name.clone());
-    request.fixed.image_size_px = Some(side * architecture.vision_cfg.patch_size);
+    let size = side * architecture.vision_cfg.patch_size;
+    match random.random_range(0..4) {
+        0 | 1 => request.fixed.image_size_px = Some(size),
+        // Without fine-tuning masks can be the better way.
+        2 => request.finetune_sizes_px = Some(Vec::new()),
+        _ => {}
+    }
     request.confidence = random.random_range(0.3..0.95);
     if random.random_bool(0.4) {
         request.deadline = Some(Hours(10f64.powf(random.random_range(0.5..3.2))));
@@ -128,19 +157,27 @@ fn problem(random: &mut ChaCha8Rng) -> Request {
     if random.random_bool(0.2) {
         request.fixed.text_tokens = Some(crate::units::Tokens(8));
     }
-    request
+    (request, size)
 }
 
 #[test]
 fn the_search_equals_brute_force_on_two_hundred_small_problems() {
     let mut random = ChaCha8Rng::seed_from_u64(20_261_124);
-    let (mut compared, mut infeasible) = (0, 0);
-    for number in 0..200 {
-        let request = problem(&mut random);
-        let Ok(space) = Space::new(&request, Law::built_in()) else {
+    let (mut compared, mut infeasible, mut masked) = (0, 0, 0);
+    let mut number = 0;
+    while compared + infeasible < 200 {
+        number += 1;
+        let (request, size) = problem(&mut random);
+        let Ok(mut space) = Space::new(&request, Law::built_in()) else {
             // Not sold on demand, or not trainable: nothing to compare.
             continue;
         };
+        space.shapes.retain(|shape| shape.pretraining.image_size_px == size);
+        if space.shapes.is_empty() {
+            // Longer sequences are searched by every second size.
+            continue;
+        }
+        space.grid = Grid::new(&space.shapes, &space.machines, space.architectures.len());
         let budget = request.budgets[0];
         let context = format!("problem {number}: {:?} {:?}", request.architecture, request.hardware.gpu);
         match (slowly(&space, budget), space.decide(budget)) {
@@ -166,6 +203,7 @@ fn the_search_equals_brute_force_on_two_hundred_small_problems() {
                     );
                 }
                 compared += 1;
+                masked += u32::from(found.best.stages[0].stage.image_mask_ratio > 0.0);
             }
             (slow, found) => panic!(
                 "{context}: slowly {:?}, found {:?}",
@@ -174,5 +212,7 @@ fn the_search_equals_brute_force_on_two_hundred_small_problems() {
             ),
         }
     }
-    assert!(compared > 100 && compared + infeasible > 150, "{compared} compared, {infeasible} infeasible");
+    let counts = format!("{compared} compared, {infeasible} infeasible, {masked} masked");
+    assert!(compared + infeasible == 200 && compared > 130, "{counts}");
+    assert!(masked > 0, "{counts}: masks win somewhere");
 }

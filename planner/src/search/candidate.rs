@@ -4,12 +4,13 @@ use crate::architecture::Architecture;
 use crate::law::{Evidence, Prediction, StageShape};
 use crate::memory::MemoryFit;
 use crate::money::Cost;
-use crate::recipe::{Evaluation, Stage};
+use crate::recipe::{Evaluation, ImageReduction, Stage};
 use crate::spread::Spread;
 use crate::time::StageTime;
 use crate::units::{Tokens, Usd};
 
 use super::machine::Machine;
+use super::shortening::image_word;
 
 /// One stage of a candidate.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,8 +73,13 @@ impl Candidate {
     pub fn label(&self) -> String {
         let Some(first) = self.stages.first() else { return self.short_name() };
         let stage = &first.stage;
+        let masked = if stage.image_reduction == ImageReduction::Resize {
+            String::new()
+        } else {
+            format!(" ({} to {} patches)", image_word(stage.image_reduction), first.image_tokens)
+        };
         let mut label = format!(
-            "{} at {} px, {} text tokens, {} samples",
+            "{} at {} px{masked}, {} text tokens, {} samples",
             self.short_name(),
             stage.image_size_px,
             stage.text_tokens,

@@ -213,9 +213,8 @@ impl Space<'_> {
         let shape = &self.shapes[0];
         let machine = &self.machines.list[0];
         let work = shape.works()[0];
-        let stage =
-            shape.stages(super::schedule::FEWEST_USEFUL_SAMPLES).and_then(|stages| stages.into_iter().next());
-        let batch = stage.map_or(super::schedule::SMALLEST_BATCH, |stage| stage.batch);
+        let way = self.way(shape, super::schedule::FEWEST_USEFUL_SAMPLES, u32::MAX);
+        let batch = way.map_or(super::schedule::SMALLEST_BATCH, |way| way.batch);
         let (image, text) = (work.image_tokens, work.text_tokens);
         let accelerator = machine.offer.accelerator;
         let fit = largest_microbatch(shape.architecture, image, text, accelerator, machine.devices(), batch);

@@ -10,7 +10,7 @@ use crate::architecture::Architecture;
 use crate::law::StageShape;
 use crate::memory::largest_microbatch;
 use crate::money::{self, Cost};
-use crate::recipe::{Evaluation, Stage};
+use crate::recipe::{Evaluation, ImageReduction, Stage};
 use crate::units::{Hours, Samples, Usd};
 
 /// Evaluations during a stage besides the one that ends it, most first.
@@ -34,6 +34,9 @@ pub(super) fn round_up(samples: u64) -> u64 {
     samples.div_ceil(unit_of(samples)) * unit_of(samples)
 }
 
+/// Reductions whose rough errors are within so many points are solved exactly, each.
+const NEAR_POINTS: f64 = 0.5;
+
 /// Steps of three-digit samples that are tried one by one.
 const MOST_STEPS: usize = 40;
 
@@ -41,16 +44,47 @@ impl Space<'_> {
     /// Computes a rough candidate exactly. `None` where it does not fit after all, for money, time or memory;
     /// one that is over the budget at its fewest samples comes back when `over` says so.
     pub(super) fn exact(&self, rough: &Rough, budget: Usd, over: bool) -> Option<Candidate> {
+        let reductions = self.promising_reductions(rough).into_iter();
+        reductions
+            .filter_map(|reduction| self.exact_by(rough, budget, over, reduction))
+            .min_by(|a, b| a.prediction.error_percent.total_cmp(&b.prediction.error_percent))
+    }
+
+    /// The image reductions that may turn out best: what they cost besides training (a masked image is evaluated whole)
+    /// and with it their samples differ a little.
+    fn promising_reductions(&self, rough: &Rough) -> Vec<ImageReduction> {
+        let shape = &self.shapes[rough.shape];
+        let all: Vec<ImageReduction> = self.image_reductions(shape).collect();
+        if all.len() < 2 {
+            return all;
+        }
+        let Some(best) = self.fitted_way(shape, rough.samples, rough.machine, rough.nodes) else {
+            return all;
+        };
+        let near = |reduction| {
+            let error = self.error_by(shape, rough.samples, best.batch, reduction);
+            reduction == best.reduction || error.is_some_and(|error| error < best.error + NEAR_POINTS)
+        };
+        all.into_iter().filter(|&reduction| near(reduction)).collect()
+    }
+
+    fn exact_by(
+        &self,
+        rough: &Rough,
+        budget: Usd,
+        over: bool,
+        reduction: ImageReduction,
+    ) -> Option<Candidate> {
         let shape = &self.shapes[rough.shape];
         let machine = self.machine(rough.machine, rough.nodes);
         let available = self.available(budget).dollars();
         let confidence = self.request.confidence;
         let (stages, evaluation, cost, bound) = if let Some(Samples(pinned)) = self.request.samples {
-            let stages = self.fitted_stages(shape, pinned, rough.machine, rough.nodes)?;
+            let stages = self.fitted_stages_by(shape, pinned, reduction, rough)?;
             let (evaluation, cost) = self.bill(shape.architecture, &stages, &machine);
             (stages, evaluation, cost, Bound::Samples)
         } else {
-            self.solve(shape, &machine, rough, available)?
+            self.solve(shape, &machine, rough, available, reduction)?
         };
         let too_dear = cost.at_confidence(confidence).dollars() > available * (1.0 + 1e-9);
         let too_late = self
@@ -92,6 +126,7 @@ impl Space<'_> {
         machine: &Machine,
         rough: &Rough,
         available: f64,
+        reduction: ImageReduction,
     ) -> Option<(Vec<Stage>, Evaluation, Cost, Bound)> {
         let confidence = self.request.confidence;
         let deadline = self.deadline.unwrap_or(Hours(f64::INFINITY)).0;
@@ -102,7 +137,7 @@ impl Space<'_> {
             (available - usd, (deadline - hours) * machine.usd_per_hour.dollars())
         };
         let bill = |samples: u64| {
-            let stages = shape.stages(samples)?;
+            let stages = shape.stages(samples, reduction)?;
             let (evaluation, cost) = self.bill(shape.architecture, &stages, machine);
             Some((samples, stages, evaluation, cost))
         };
@@ -116,7 +151,7 @@ impl Space<'_> {
             let change = (money.min(time) / part.max(f64::MIN_POSITIVE)).clamp(-0.9, 4.0);
             let next = round_down((samples as f64 * (1.0 + change)) as u64).max(FEWEST_USEFUL_SAMPLES);
             // Once more on the menu's edge: amounts that no longer apply end the search there.
-            let next = if shape.stages(next).is_some() { next } else { samples };
+            let next = if shape.stages(next, reduction).is_some() { next } else { samples };
             let near = next.abs_diff(samples) <= 2 * unit_of(samples);
             samples = next;
             if near {
@@ -146,8 +181,19 @@ impl Space<'_> {
         let (money, time) = left(&found.3);
         let bound = if time < money { Bound::Deadline } else { Bound::Budget };
         let (samples, _, evaluation, cost) = found;
-        let stages = self.fitted_stages(shape, samples, rough.machine, rough.nodes)?;
+        let stages = self.fitted_stages_by(shape, samples, reduction, rough)?;
         Some((stages, evaluation, cost, bound))
+    }
+
+    fn fitted_stages_by(
+        &self,
+        shape: &Shape,
+        samples: u64,
+        reduction: ImageReduction,
+        rough: &Rough,
+    ) -> Option<Vec<Stage>> {
+        let way = self.fitted_way_by(shape, samples, reduction, (rough.machine, rough.nodes))?;
+        self.stages_by(shape, samples, way)
     }
 
     /// The bill, with as many evaluations as keep it reasonable.
@@ -157,7 +203,7 @@ impl Space<'_> {
         stages: &[Stage],
         machine: &Machine,
     ) -> (Evaluation, Cost) {
-        let speed = machine.speed(self.calibration());
+        let speed = self.speed_of(machine);
         let rental = machine.rental();
         let cost_with = |evaluation: &Evaluation| {
             money::cost(architecture, stages, &speed, &rental, &self.options_on(evaluation, machine))

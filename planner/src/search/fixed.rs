@@ -3,7 +3,7 @@
 use super::error::RequestError;
 use super::request::Request;
 use crate::names;
-use crate::recipe::{Stage, TextReduction};
+use crate::recipe::{ImageReduction, Stage, TextReduction};
 use crate::units::{Samples, Tokens};
 
 /// Parts of stages that the user has decided; everything else is searched or follows from rules.
@@ -34,8 +34,16 @@ enum Field {
 const PRETRAIN: &str = "pretrain";
 const FINETUNE: &str = "finetune";
 /// What can be fixed of pretraining and of fine-tuning.
-const PRETRAIN_FIELDS: [&str; 7] =
-    ["image_size_px", "text_tokens", "text_reduction", "samples", "batch", "learning_rate", "warmup_samples"];
+const PRETRAIN_FIELDS: [&str; 8] = [
+    "image_size_px",
+    "image_reduction",
+    "text_tokens",
+    "text_reduction",
+    "samples",
+    "batch",
+    "learning_rate",
+    "warmup_samples",
+];
 const FINETUNE_FIELDS: [&str; 5] = ["image_size_px", "samples", "batch", "learning_rate", "warmup_samples"];
 
 impl Fixed {
@@ -51,6 +59,12 @@ impl Fixed {
             Field::Batch(batch) if setting.stage == PRETRAIN => Some(batch),
             _ => None,
         })
+    }
+
+    /// Whether a fine-tuning stage's batch was decided, which the rules know nothing of.
+    pub(super) fn sets_a_batch(&self) -> bool {
+        let set = |setting: &Setting| matches!(setting.field, Field::Batch(_)) && setting.stage != PRETRAIN;
+        self.settings.iter().any(set)
     }
 
     /// Writes what was decided into the stages.
@@ -125,6 +139,23 @@ impl Request {
                 self.fixed.text_tokens = Some(Tokens(small(2)?));
                 None
             }
+            "image_reduction" => {
+                let reduction = match value {
+                    "resize" => ImageReduction::Resize,
+                    "random" => ImageReduction::Random,
+                    "grid" => ImageReduction::Grid,
+                    "block" => ImageReduction::Block,
+                    _ => {
+                        return refuse(
+                            value,
+                            "is no image reduction",
+                            "use one of resize, random, grid, block".to_owned(),
+                        );
+                    }
+                };
+                self.image_reductions = vec![reduction];
+                None
+            }
             "text_reduction" => {
                 let known = ["truncate", "random", "block", "syntax"];
                 let reduction = match value {
@@ -181,7 +212,6 @@ fn size_of(stage: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::ImageReduction;
     use crate::units::Usd;
 
     fn fixed(texts: &[&str]) -> Result<Request, RequestError> {
@@ -218,6 +248,9 @@ mod tests {
             batch: 4,
             learning_rate: 1.0,
             warmup_samples: Samples(0),
+            schedule: crate::recipe::Schedule::Cosine,
+            decay_fraction: None,
+            carry_optimizer: false,
         };
         let mut stages = [blank("pretrain"), blank("finetune-224"), blank("finetune-336")];
         request.fixed.apply(&mut stages);
@@ -234,6 +267,7 @@ mod tests {
             ("pretrain.batch=many", "--fixed pretrain.batch", "32768"),
             ("pretrain.learning_rate=-1", "--fixed pretrain.learning_rate", "above zero"),
             ("pretrain.text_reduction=cut", "--fixed", "syntax"),
+            ("pretrain.image_reduction=cut", "--fixed", "grid"),
         ] {
             let error = fixed(&[text]).expect_err(text);
             assert_eq!(error.field, field, "{text}");

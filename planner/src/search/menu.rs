@@ -1,6 +1,7 @@
 //! What a plan can be put together from: pretraining shapes and fine-tuning menus of an architecture.
 
 use crate::architecture::Architecture;
+use crate::recipe::ImageReduction;
 use crate::units::{Samples, Tokens};
 
 /// Shortest image sequence that CLIPA pretrained with (56 or 64 px); a shorter one has no published run.
@@ -37,6 +38,18 @@ pub(super) struct FineTuning {
     pub(super) amount: Amount,
 }
 
+impl FineTuning {
+    /// How its image is shortened.
+    pub(super) fn reduction(&self) -> ImageReduction {
+        masked_by(self.mask_ratio)
+    }
+}
+
+/// Fine-tuning is masked at random, as CLIPA-v2's was.
+pub(super) fn masked_by(mask_ratio: f64) -> ImageReduction {
+    if mask_ratio > 0.0 { ImageReduction::Random } else { ImageReduction::Resize }
+}
+
 /// A pretraining stage before its samples are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pretraining {
@@ -48,6 +61,8 @@ pub(super) struct Pretraining {
 #[derive(Clone, Debug, Default)]
 pub(super) struct MenuLimits {
     pub(super) image_size_px: Option<u32>,
+    /// Images are shortened by a mask, never by resizing: a pinned size is then that of the masked image.
+    pub(super) only_masks: bool,
     pub(super) text_tokens: Option<Tokens>,
     pub(super) finetune_samples: Option<Samples>,
     /// Allowed fine-tuning sizes; none given: every size.
@@ -66,8 +81,10 @@ pub(super) fn pretrainings(architecture: &Architecture, limits: &MenuLimits) -> 
     let (patch, full_side) = (vision.patch_size, vision.image_size / vision.patch_size);
     let fewest = SHORTEST_PUBLISHED_TOKENS.min(full_side * full_side / 4).max(1);
     let sizes: Vec<u32> = match limits.image_size_px {
-        Some(size) => vec![size],
-        None => (1..=full_side)
+        Some(size) if !limits.only_masks => vec![size],
+        // Masks are laid over the whole image.
+        Some(size) if size != vision.image_size => Vec::new(),
+        _ => (1..=full_side)
             .filter(|side| side * side >= fewest)
             .filter(|&side| side <= 8 || side == full_side || side % 2 == 0)
             .map(|side| side * patch)

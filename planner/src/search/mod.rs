@@ -5,6 +5,7 @@
 //! what is near the best is computed exactly ([`Candidate`]).
 
 mod assess;
+mod binding;
 #[cfg(test)]
 mod brute;
 mod candidate;
@@ -15,17 +16,27 @@ mod exact;
 mod explain;
 mod fixed;
 mod frontier;
+mod grid;
+mod hardware;
 mod machine;
+mod marginal;
 mod menu;
+mod own_runs;
+mod published_rows;
+mod rate;
 mod request;
 mod rough;
+mod runner_ups;
 mod schedule;
 mod sensitivity;
 mod shape;
+mod shortening;
+mod sketch;
 mod sources;
 mod space;
 mod target;
 mod tiers;
+mod way;
 
 pub use self::assess::{Assessment, assess};
 pub use self::candidate::{Bound, Candidate, PlannedStage, short_name};
@@ -34,8 +45,9 @@ pub use self::error::{RequestError, SearchError};
 pub use self::fixed::Fixed;
 pub use self::frontier::{FrontierPoint, frontier};
 pub use self::machine::Machine;
+pub use self::rate::{LookTime, time_rough_look};
 pub use self::request::{BYTES_PER_PAIR, DataRequest, HardwareRequest, Keeping, Request, StatedPrice};
-pub use self::rough::{LookTime, time_rough_look};
+pub(crate) use self::shortening::image_word;
 use self::space::Space;
 use crate::law::Law;
 use crate::plan::{Plan, recipe_of};
@@ -43,7 +55,7 @@ use crate::plan::{Plan, recipe_of};
 /// Turns a request into a plan: the first budget's, with a tier for each further one; or the cheapest plan for an
 /// accuracy, where one is aimed at.
 pub fn plan(request: &Request) -> Result<Plan, SearchError> {
-    let law = Law::built_in();
+    let law = request.law();
     // What is not known exactly is tried beside the plan itself.
     std::thread::scope(|scope| {
         let beside = scope.spawn(|| sensitivity::speed(request, law));
@@ -75,6 +87,7 @@ fn planned(request: &Request, law: &'static Law) -> Result<Plan, SearchError> {
         inverse_law: space.inverse_law(&chosen),
         sources: space.sources(&chosen),
         remarks: space.remarks(&chosen),
+        own_runs: space.own_runs(&chosen),
         tiers: space.tiers(&chosen)?,
         target: request.target_accuracy_percent.map(|accuracy| space.target(accuracy, &chosen)),
         sensitivity: space.sensitivity(&outcome, budget),

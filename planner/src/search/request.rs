@@ -7,10 +7,11 @@ use super::fixed::Fixed;
 use super::menu::MenuLimits;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use crate::architecture::Architecture;
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, StoredPictures};
+use crate::law::{Law, Refined};
 use crate::money::{Extra, ExtraPrice};
 use crate::offer::Offer;
-use crate::recipe::{Data, TextReduction};
+use crate::recipe::{Data, ImageReduction, TextReduction};
 use crate::source::Source;
 use crate::units::{Hours, Samples, Usd};
 
@@ -68,7 +69,7 @@ pub enum DataRequest {
         unique_samples: Option<Samples>,
     },
     /// The user's own, from a recipe or `dataset.toml`.
-    Own(Data),
+    Own(Box<Data>),
 }
 
 impl Default for DataRequest {
@@ -161,10 +162,16 @@ pub struct Request {
     /// The plan's cost stays within the budget with at least this probability. The cap holds in any case: a
     /// run that turns out dearer is re-planned and stopped in time, not continued on credit.
     pub confidence: f64,
+    /// How images may be shortened in pretraining.
+    pub image_reductions: Vec<ImageReduction>,
     /// How captions may be shortened.
     pub text_reductions: Vec<TextReduction>,
+    /// The law moved by the user's own runs, and what moved it; left out, the built-in law.
+    pub own_runs: Option<&'static Refined>,
     /// A measurement of the hardware, which replaces the prior on its speed.
     pub calibration: Option<Calibration>,
+    /// How the user's own pictures are stored, where that is known.
+    pub stored: Option<StoredPictures>,
     /// The day that prices' age is counted from.
     pub today: NaiveDate,
     /// The command that asked, for the recipe's comments.
@@ -197,8 +204,16 @@ impl Request {
             keeping: Keeping::default(),
             fixed: Fixed::default(),
             confidence: 0.5,
+            image_reductions: vec![
+                ImageReduction::Resize,
+                ImageReduction::Random,
+                ImageReduction::Grid,
+                ImageReduction::Block,
+            ],
             text_reductions: vec![TextReduction::Truncate, TextReduction::Block, TextReduction::Syntax],
+            own_runs: None,
             calibration: None,
+            stored: None,
             today,
             command: String::new(),
             seed: 0,
@@ -245,6 +260,10 @@ impl Request {
         if self.text_reductions.is_empty() {
             let hint = "allow at least truncate";
             return Err(RequestError::new("--text-reduction", "none", "nothing is allowed", hint));
+        }
+        if self.image_reductions.is_empty() {
+            let hint = "allow at least resize";
+            return Err(RequestError::new("--image-reduction", "none", "nothing is allowed", hint));
         }
         let unique = match &self.data {
             DataRequest::Named { unique_samples, .. } => *unique_samples,
@@ -323,9 +342,16 @@ impl Request {
         Ok(())
     }
 
+    /// The law to plan with.
+    #[must_use]
+    pub fn law(&self) -> &'static Law {
+        self.own_runs.map_or_else(Law::built_in, |refined| &refined.law)
+    }
+
     pub(super) fn limits(&self) -> MenuLimits {
         MenuLimits {
             image_size_px: self.fixed.image_size_px,
+            only_masks: !self.image_reductions.contains(&ImageReduction::Resize),
             text_tokens: self.fixed.text_tokens,
             finetune_samples: self.finetune_samples,
             finetune_sizes_px: self.finetune_sizes_px.clone(),

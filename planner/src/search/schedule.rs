@@ -91,7 +91,7 @@ fn small_batch_rate(batch: u32, image_width: u32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::{ImageReduction, TextReduction};
+    use crate::recipe::{ImageReduction, Schedule, TextReduction};
     use crate::units::Tokens;
 
     fn stage(samples: u64, batch: u32, image_size_px: u32) -> Stage {
@@ -106,6 +106,9 @@ mod tests {
             batch,
             learning_rate: 0.0,
             warmup_samples: Samples(0),
+            schedule: Schedule::Cosine,
+            decay_fraction: None,
+            carry_optimizer: false,
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) fn differs(a: &Candidate, b: &Candidate) -> bool {
         candidate
             .stages
             .iter()
-            .map(|planned| (planned.stage.image_size_px, planned.stage.text_tokens))
+            .map(|planned| (planned.stage.image_size_px, planned.image_tokens, planned.stage.text_tokens))
             .collect::<Vec<_>>()
     };
     a.architecture.name != b.architecture.name
@@ -186,6 +186,7 @@ impl Space<'_> {
             shapes: self.shapes.len(),
             feasible: feasible.len(),
             by_size,
+            by_reduction: self.reduction_rows(&outcome.chosen),
             tied,
             by_tokens,
         }

@@ -5,7 +5,7 @@ use super::schedule;
 use crate::architecture::Architecture;
 use crate::compute;
 use crate::law::inverse;
-use crate::recipe::{ImageReduction, Stage, TextReduction, kept_image_tokens};
+use crate::recipe::{ImageReduction, Schedule, Stage, TextReduction, kept_image_tokens};
 use crate::units::{Samples, Tokens};
 
 /// Fine-tuning by a fraction of the pretraining samples stops where the fixed amounts begin.
@@ -15,6 +15,9 @@ const LARGEST_FRACTION_SAMPLES: u64 = 128_000_000;
 /// fraction is needed to get used to the full length. Assumed.
 const SMALL_FRACTION: f64 = 0.1;
 const FEW_TUNING_SAMPLES: u64 = 10_000_000;
+
+/// Stages of a shape at most: pretraining and two of fine-tuning.
+pub(super) const MOST_STAGES: usize = 3;
 
 /// What a stage asks of a machine for each sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +37,8 @@ pub(super) struct Shape {
     pub(super) pretraining: Pretraining,
     pub(super) text_reduction: TextReduction,
     pub(super) tuning: Vec<FineTuning>,
+    /// What each stage asks for each sample, pretraining first; the same however the image is shortened.
+    works: Vec<Work>,
 }
 
 /// Every shape of the architectures within the limits.
@@ -50,7 +55,7 @@ pub(super) fn all(
             }
             let text_reduction = mildest(architecture, pretraining.text_tokens, reductions);
             for tuning in menu::finetunings(architecture, pretraining, limits) {
-                shapes.push(Shape { index, architecture, pretraining, text_reduction, tuning });
+                shapes.push(Shape::new(index, architecture, pretraining, text_reduction, tuning));
             }
         }
     }
@@ -78,16 +83,12 @@ fn mildest(architecture: &Architecture, tokens: Tokens, allowed: &[TextReduction
 /// What a shape of the menu asks for each sample.
 fn work(index: usize, architecture: &Architecture, px: u32, mask_ratio: f64, text_tokens: Tokens) -> Work {
     let side = px / architecture.vision_cfg.patch_size;
-    let image_tokens = kept_image_tokens(reduction(mask_ratio), mask_ratio, side);
+    let image_tokens = kept_image_tokens(menu::masked_by(mask_ratio), mask_ratio, side);
     Work { architecture: index, image_size_px: px, image_tokens, text_tokens }
 }
 
-fn reduction(mask_ratio: f64) -> ImageReduction {
-    if mask_ratio > 0.0 { ImageReduction::Random } else { ImageReduction::Resize }
-}
-
 /// A fine-tuning stage's samples, when pretraining sees `samples`; `None` where the menu does not apply.
-fn amount(tuning: &FineTuning, samples: u64) -> Option<u64> {
+pub(super) fn amount(tuning: &FineTuning, samples: u64) -> Option<u64> {
     match tuning.amount {
         Amount::Fixed(samples) => Some(samples.0),
         Amount::Fraction(fraction) => {
@@ -102,14 +103,52 @@ fn amount(tuning: &FineTuning, samples: u64) -> Option<u64> {
 }
 
 impl Shape {
-    /// What each stage asks for each sample, pretraining first.
-    pub(super) fn works(&self) -> Vec<Work> {
-        let first = self.pretraining;
-        let pretraining = work(self.index, self.architecture, first.image_size_px, 0.0, first.text_tokens);
-        let tunings = self.tuning.iter().map(|tuning| {
-            work(self.index, self.architecture, tuning.image_size_px, tuning.mask_ratio, tuning.text_tokens)
+    fn new(
+        index: usize,
+        architecture: &'static Architecture,
+        pretraining: Pretraining,
+        text_reduction: TextReduction,
+        tuning: Vec<FineTuning>,
+    ) -> Self {
+        let (px, text) = (pretraining.image_size_px, pretraining.text_tokens);
+        let first = work(index, architecture, px, 0.0, text);
+        let later = tuning.iter().map(|tuning| {
+            work(index, architecture, tuning.image_size_px, tuning.mask_ratio, tuning.text_tokens)
         });
-        std::iter::once(pretraining).chain(tunings).collect()
+        let works = std::iter::once(first).chain(later).collect();
+        Self { index, architecture, pretraining, text_reduction, tuning, works }
+    }
+
+    /// Its pretraining alone.
+    pub(super) fn without_tuning(&self) -> Self {
+        Self { tuning: Vec::new(), works: self.works[..1].to_vec(), ..self.clone() }
+    }
+
+    /// What each stage asks for each sample, pretraining first.
+    pub(super) fn works(&self) -> &[Work] {
+        &self.works
+    }
+
+    /// Whether the menu applies when pretraining sees `samples`.
+    pub(super) fn applies_to(&self, samples: u64) -> bool {
+        self.tuning.iter().all(|tuning| amount(tuning, samples).is_some())
+    }
+
+    /// Whether pretraining sees fewer patches than a whole image has.
+    pub(super) fn is_shortened(&self) -> bool {
+        self.pretraining.image_size_px < self.architecture.vision_cfg.image_size
+    }
+
+    /// Side of the pretraining image in pixels and the part of its patches that is dropped, for as many patches as the
+    /// resized image has: a mask is laid over the whole image, as in CLIPA's ablation.
+    pub(super) fn image(&self, reduction: ImageReduction) -> (u32, f64) {
+        let (small, whole) = (self.pretraining.image_size_px, self.architecture.vision_cfg.image_size);
+        if reduction == ImageReduction::Resize || !self.is_shortened() {
+            return (small, 0.0);
+        }
+        let kept = (f64::from(small) / f64::from(whole)).powi(2);
+        // Four digits keep the number of patches as it is and a recipe readable.
+        (whole, ((1.0 - kept) * 1e4).round() / 1e4)
     }
 
     /// Samples of each stage as a line in the pretraining samples: (fixed, per pretraining sample).
@@ -122,24 +161,33 @@ impl Shape {
     }
 
     /// The stages when pretraining sees `samples` in the rule's batch; `None` where the menu does not apply.
-    pub(super) fn stages(&self, samples: u64) -> Option<Vec<Stage>> {
-        self.stages_with(samples, schedule::pretraining_batch(Samples(samples)))
+    pub(super) fn stages(&self, samples: u64, reduction: ImageReduction) -> Option<Vec<Stage>> {
+        self.stages_with(samples, schedule::pretraining_batch(Samples(samples)), reduction)
     }
 
     /// The stages when pretraining sees `samples` in batches of `batch`; `None` where the menu does not apply.
-    pub(super) fn stages_with(&self, samples: u64, batch: u32) -> Option<Vec<Stage>> {
+    pub(super) fn stages_with(
+        &self,
+        samples: u64,
+        batch: u32,
+        image_reduction: ImageReduction,
+    ) -> Option<Vec<Stage>> {
         let width = self.architecture.vision_cfg.width;
+        let (image_size_px, image_mask_ratio) = self.image(image_reduction);
         let mut first = Stage {
             name: "pretrain".to_owned(),
-            image_size_px: self.pretraining.image_size_px,
-            image_reduction: ImageReduction::Resize,
-            image_mask_ratio: 0.0,
+            image_size_px,
+            image_reduction,
+            image_mask_ratio,
             text_tokens: self.pretraining.text_tokens,
             text_reduction: self.text_reduction,
             samples: Samples(samples),
             batch,
             learning_rate: 0.0,
             warmup_samples: Samples(0),
+            schedule: Schedule::Cosine,
+            decay_fraction: None,
+            carry_optimizer: false,
         };
         schedule::set_pretraining(&mut first, width);
         let mut stages = vec![first];
@@ -159,7 +207,7 @@ pub(super) fn push_tuning(stages: &mut Vec<Stage>, tuning: &FineTuning, samples:
     let mut stage = Stage {
         name: if same == 0 { base } else { format!("{base}-{}", same + 1) },
         image_size_px: tuning.image_size_px,
-        image_reduction: reduction(tuning.mask_ratio),
+        image_reduction: tuning.reduction(),
         image_mask_ratio: tuning.mask_ratio,
         text_tokens: tuning.text_tokens,
         text_reduction: TextReduction::Truncate,
@@ -167,6 +215,9 @@ pub(super) fn push_tuning(stages: &mut Vec<Stage>, tuning: &FineTuning, samples:
         batch: schedule::finetuning_batch(Samples(samples), tuning.image_size_px, before),
         learning_rate: 0.0,
         warmup_samples: Samples(0),
+        schedule: Schedule::Cosine,
+        decay_fraction: None,
+        carry_optimizer: false,
     };
     // Of two fine-tuning stages both take their share of pretraining.
     let pretraining = stages.first().map_or(1e-3, |stage| stage.learning_rate);
@@ -197,7 +248,7 @@ mod tests {
         assert_eq!(shape.text_reduction, TextReduction::Syntax);
         let tokens: Vec<u32> = shape.works().iter().map(|work| work.image_tokens.0).collect();
         assert_eq!(tokens, [25, 179, 346]);
-        let stages = shape.stages(12_800_000_000).expect("stages");
+        let stages = shape.stages(12_800_000_000, ImageReduction::Resize).expect("stages");
         let names: Vec<&str> = stages.iter().map(|stage| stage.name.as_str()).collect();
         assert_eq!(names, ["pretrain", "finetune-224", "finetune-336"]);
     }
@@ -209,6 +260,7 @@ mod tests {
             text_tokens: Some(Tokens(8)),
             finetune_samples: Some(Samples(512_000_000)),
             finetune_sizes_px: Some(vec![224]),
+            ..MenuLimits::default()
         };
         let shapes = shapes("H/14", &limits);
         assert_eq!(shapes.len(), 1, "{shapes:?}");
@@ -226,10 +278,10 @@ mod tests {
             // A twentieth of few samples is too little tuning.
             let little = |tuning: &FineTuning| matches!(tuning.amount, Amount::Fraction(part) if part < SMALL_FRACTION);
             if shape.tuning.iter().any(little) {
-                assert!(shape.stages(100_000).is_none());
+                assert!(shape.stages(100_000, ImageReduction::Resize).is_none());
                 continue;
             }
-            let stages = shape.stages(100_000);
+            let stages = shape.stages(100_000, ImageReduction::Resize);
             let applies = shape.tuning.iter().all(
                 |tuning| matches!(tuning.amount, Amount::Fraction(fraction) if fraction >= SMALL_FRACTION),
             );
@@ -245,7 +297,17 @@ mod tests {
     fn every_stage_passes_the_recipes_checks() {
         for architecture in architectures::built_in() {
             for shape in all(&[architecture], &MenuLimits::default(), &[TextReduction::Block]) {
-                let Some(stages) = shape.stages(2_000_000_000) else { continue };
+                let by = |reduction| shape.stages(2_000_000_000, reduction);
+                let Some(mut stages) = by(ImageReduction::Resize) else { continue };
+                if shape.is_shortened() {
+                    for reduction in [ImageReduction::Random, ImageReduction::Grid, ImageReduction::Block] {
+                        let masked = by(reduction).expect("the menu applies").swap_remove(0);
+                        // As many patches of the whole image as the small one has.
+                        assert_eq!(masked.image_tokens(architecture), stages[0].image_tokens(architecture));
+                        assert_eq!(masked.image_size_px, architecture.vision_cfg.image_size);
+                        stages.push(masked);
+                    }
+                }
                 for stage in &stages {
                     assert!(
                         stage.image_size_px.is_multiple_of(architecture.vision_cfg.patch_size),
@@ -256,6 +318,7 @@ mod tests {
                         "{stage:?}"
                     );
                     assert!(stage.text_tokens.0 <= architecture.text_cfg.context_length, "{stage:?}");
+                    assert!((0.0..1.0).contains(&stage.image_mask_ratio), "{stage:?}");
                 }
             }
         }

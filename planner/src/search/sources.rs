@@ -40,9 +40,11 @@ impl Space<'_> {
             },
             source => source.to_string(),
         };
+        let note = &machine.offer.note;
+        let price = if note.contains(" instead of ") { format!("{price}; {note}") } else { price };
         add("price", format!("{} USD/h", money(machine.usd_per_hour)), price);
         let rate = chosen.stages.first().map_or(0.0, |planned| planned.time.samples_per_second.p50);
-        let speed = speed_source(&machine.speed(self.calibration()));
+        let speed = speed_source(&self.speed_of(machine));
         let shown = format!("{} samples/s", crate::units::grouped(rate.round() as u64));
         match chosen.stages.first().filter(|planned| planned.time.decoding_binds) {
             Some(_) => {
@@ -55,6 +57,9 @@ impl Space<'_> {
                 add("accelerators", "not the limit".to_owned(), speed.to_string());
             }
             None => add("speed", shown, speed.to_string()),
+        }
+        if let Some(words) = self.reading(chosen) {
+            add("reading", words, speed.to_string());
         }
         for line in &chosen.cost.lines {
             if !line.what.ends_with("device time") {
@@ -93,6 +98,13 @@ impl Space<'_> {
         notes
     }
 
+    /// Where pictures are read by the cores that train: how fast, and what that takes.
+    fn reading(&self, chosen: &Candidate) -> Option<String> {
+        let first = chosen.stages.first()?;
+        let rate = self.speed_of(&chosen.machine).measured_reading(first.stage.image_size_px)?;
+        Some(format!("{} pictures/s", crate::units::grouped(rate.p50.round() as u64)))
+    }
+
     /// Warnings and assumptions.
     pub(super) fn remarks(&self, chosen: &Candidate) -> Vec<String> {
         let mut remarks = Vec::new();
@@ -116,6 +128,11 @@ impl Space<'_> {
             let age = age_days(&as_of, self.request.today).unwrap_or(0);
             let age = age_words(&as_of, age);
             remarks.push(format!("the price is {age}: `shoestring prices update` fetches newer ones"));
+        }
+        if self.training.known && chosen.architecture.vision_cfg.attention_pool().is_some() {
+            remarks.push(
+                "no published run here pools by attention: the law counts it as a class token".to_owned(),
+            );
         }
         if self.request.calibration.is_some() && self.calibration().is_none() {
             let machine = self.request.calibration.as_ref().map_or("", |Calibration { machine, .. }| machine);

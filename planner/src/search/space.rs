@@ -2,18 +2,19 @@
 
 use super::data::Training;
 use super::error::RequestError;
-use super::machine::{Machine, Machines, resolve};
+use super::grid::Grid;
+use super::hardware::resolve;
+use super::machine::{Machine, Machines};
 use super::request::Request;
-use super::rough::Grid;
-use super::schedule;
 use super::shape::{self, Shape};
 use crate::architecture::Architecture;
 use crate::architectures;
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, PictureFormat, StoredPictures};
 use crate::compute;
 use crate::law::{Case, DataShape, Law, StageShape};
 use crate::money::{CostOptions, EvaluationLoad, Fallback};
-use crate::recipe::{Evaluation, Stage, TextReduction};
+use crate::recipe::{DataSource, Evaluation, TextReduction};
+use crate::time;
 use crate::units::{Hours, Samples, Usd};
 
 /// CLIP's byte-pair vocabulary, which `run` tokenises with; a smaller embedding cannot be trained here.
@@ -90,6 +91,24 @@ impl<'a> Space<'a> {
         self.request.calibration.as_ref().filter(|_| self.machines.is_this_machine())
     }
 
+    /// How the pictures are stored: as the user's are, or drawn whenever they are read.
+    fn stored(&self) -> Option<StoredPictures> {
+        match self.training.data.train {
+            DataSource::Synthetic { image_size_px, .. } => {
+                Some(StoredPictures { format: PictureFormat::Drawn, side_px: image_size_px })
+            }
+            DataSource::Webdataset { .. }
+            | DataSource::Folder { .. }
+            | DataSource::List { .. }
+            | DataSource::Mixed { .. } => self.request.stored,
+        }
+    }
+
+    /// A machine as the time model sees it.
+    pub(super) fn speed_of<'b>(&'b self, machine: &'b Machine) -> time::Machine<'b> {
+        machine.speed(self.calibration(), self.stored())
+    }
+
     /// The machine of an index, so many of it.
     pub(super) fn machine(&self, index: usize, nodes: u32) -> Machine {
         let machine = &self.machines.list[index];
@@ -101,41 +120,6 @@ impl<'a> Space<'a> {
         let data = &self.training.data;
         let data = DataShape { name: &data.name, unique_samples: data.unique_samples };
         Case { architecture, stages, data }
-    }
-
-    /// The law's error of stages.
-    pub(super) fn error(&self, architecture: &Architecture, stages: &[Stage]) -> f64 {
-        let shapes: Vec<StageShape> =
-            stages.iter().map(|stage| StageShape::of(stage, architecture)).collect();
-        self.law.error_percent(&self.case(architecture, &shapes))
-    }
-
-    /// The stages of a shape when pretraining sees `samples`. Where the law knows the data, the batch is searched too:
-    /// the rule's ([`schedule::pretraining_batch`]), or a smaller power of two while the law expects more of it (larger
-    /// batches lose steps, smaller ones lose comparisons: between the two the error has one valley). `None` where the
-    /// menu does not apply.
-    pub(super) fn stages(&self, shape: &Shape, samples: u64) -> Option<Vec<Stage>> {
-        let ruled = schedule::pretraining_batch(Samples(samples));
-        if let Some(batch) = self.request.fixed.batch() {
-            let mut stages = shape.stages_with(samples, batch)?;
-            self.request.fixed.apply(&mut stages);
-            return Some(stages);
-        }
-        let mut best = shape.stages_with(samples, ruled)?;
-        if self.training.known {
-            let mut least = self.error(shape.architecture, &best);
-            let mut batch = ruled / 2;
-            while batch >= schedule::SMALLEST_SEARCHED_BATCH {
-                let smaller = shape.stages_with(samples, batch)?;
-                let error = self.error(shape.architecture, &smaller);
-                if error >= least {
-                    break;
-                }
-                (least, best, batch) = (error, smaller, batch / 2);
-            }
-        }
-        self.request.fixed.apply(&mut best);
-        Some(best)
     }
 
     /// What evaluating costs: the user's labelled images, or ImageNet where the data are published ones.

@@ -7,7 +7,6 @@ use super::exact::{round_up, unit_of};
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use super::space::Space;
 use crate::plan::Target;
-use crate::recipe::Stage;
 use crate::spread::{Z90, standard_normal_cdf};
 use crate::units::Usd;
 
@@ -77,8 +76,7 @@ impl Space<'_> {
     /// best accuracy that it reaches at all.
     fn samples_for(&self, index: usize, wanted: f64) -> (Option<u64>, f64) {
         let shape = &self.shapes[index];
-        let error = |stages: &Vec<Stage>| self.error(shape.architecture, stages);
-        let at = |samples: u64| self.stages(shape, samples).as_ref().map(error);
+        let at = |samples: u64| self.way(shape, samples, u32::MAX).map(|way| way.error);
         if let Some(pinned) = self.request.samples {
             let reached = at(pinned.0).unwrap_or(f64::INFINITY);
             return ((reached <= wanted).then_some(pinned.0), 100.0 - reached);

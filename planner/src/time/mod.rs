@@ -6,7 +6,7 @@ mod speed;
 
 use crate::accelerator::{Accelerator, Runtime};
 use crate::architecture::Architecture;
-use crate::calibration::Calibration;
+use crate::calibration::{Calibration, StoredPictures};
 use crate::compute::training_flops;
 use crate::offer::Offer;
 use crate::recipe::Stage;
@@ -58,6 +58,8 @@ pub struct Machine<'a> {
     pub vcpus: Option<u32>,
     /// Side of the images as they are stored, in pixels; decoding cost goes with its square.
     pub stored_image_px: u32,
+    /// How pictures are stored, where that is known: with a calibration of this machine they are reckoned by it.
+    pub stored: Option<StoredPictures>,
     /// Measured speed of this machine, which replaces the prior.
     pub calibration: Option<&'a Calibration>,
 }
@@ -67,7 +69,7 @@ impl<'a> Machine<'a> {
     #[must_use]
     pub fn new(accelerator: &'a Accelerator, devices: u32) -> Self {
         let stored_image_px = ASSUMED_STORED_IMAGE_PX;
-        Self { accelerator, devices, vcpus: None, stored_image_px, calibration: None }
+        Self { accelerator, devices, vcpus: None, stored_image_px, stored: None, calibration: None }
     }
 
     /// So many machines of an offer, without a calibration.
@@ -75,6 +77,12 @@ impl<'a> Machine<'a> {
     pub fn of(offer: &'a Offer, machines: u32) -> Self {
         let vcpus = offer.vcpus.map(|vcpus| vcpus.saturating_mul(machines));
         Self { vcpus, ..Self::new(offer.accelerator, offer.count.saturating_mul(machines)) }
+    }
+
+    /// Pictures a second that all cores read when they do nothing else, where that was measured.
+    #[must_use]
+    pub fn measured_reading(&self, image_size_px: u32) -> Option<Spread> {
+        self.calibration?.pictures_per_second(self.stored?, image_size_px)
     }
 }
 
@@ -144,9 +152,7 @@ fn device_flops(
 #[must_use]
 pub fn speed_source(machine: &Machine<'_>) -> Source {
     match machine.calibration {
-        Some(calibration) if !calibration.rows.is_empty() => {
-            Source::Measured { machine: calibration.machine.clone() }
-        }
+        Some(calibration) if !calibration.rows.is_empty() => calibration.source(),
         _ if machine.accelerator.runtime == Runtime::Cpu => Source::assumed(
             "plain candle on two server cores, by width; `shoestring calibrate` measures this machine",
         ),
@@ -154,30 +160,71 @@ pub fn speed_source(machine: &Machine<'_>) -> Source {
     }
 }
 
-/// Time of a stage: samples over the slower of training and decoding. A CPU's decoding shares the cores that train
-/// and is part of its training speed.
+/// Training samples a second of all devices with pictures always at hand.
+#[must_use]
+pub fn trained_per_second(
+    architecture: &Architecture,
+    image_tokens: Tokens,
+    text_tokens: Tokens,
+    machine: &Machine<'_>,
+) -> Spread {
+    let per_sample = training_flops(architecture, image_tokens, text_tokens).0;
+    let devices = f64::from(machine.devices.max(1));
+    device_flops(architecture, image_tokens, text_tokens, machine).map(|flops| flops * devices / per_sample)
+}
+
+/// A rate of training with what reading pictures leaves of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fed {
+    /// Samples a second.
+    pub samples_per_second: Spread,
+    /// The CPUs read more slowly than the devices train, at the median.
+    pub decoding_binds: bool,
+}
+
+/// Samples a second of devices that train `trained` where the CPUs feed them pictures of `image_size_px`. A GPU's
+/// pictures are read by other cores meanwhile: the slower of the two. A CPU's are read by the cores that train, so the
+/// times add up, where it was measured how long reading takes; where it was not, it counts as part of the training's
+/// spread.
+#[must_use]
+pub fn fed(trained: Spread, image_size_px: u32, machine: &Machine<'_>) -> Fed {
+    if machine.accelerator.runtime == Runtime::Cpu {
+        let read = machine.measured_reading(image_size_px);
+        let both = |trained: f64, read: f64| 1.0 / (1.0 / trained + 1.0 / read);
+        let samples_per_second = read.map_or(trained, |read| Spread {
+            p10: both(trained.p10, read.p10),
+            p50: both(trained.p50, read.p50),
+            p90: both(trained.p90, read.p90),
+        });
+        return Fed { samples_per_second, decoding_binds: false };
+    }
+    let decoded = match machine.vcpus {
+        Some(vcpus) if machine.calibration.is_none() => decoded_per_second(vcpus, machine.stored_image_px),
+        _ => return Fed { samples_per_second: trained, decoding_binds: false },
+    };
+    Fed {
+        samples_per_second: Spread {
+            p10: trained.p10.min(decoded.p10),
+            p50: trained.p50.min(decoded.p50),
+            p90: trained.p90.min(decoded.p90),
+        },
+        decoding_binds: decoded.p50 < trained.p50,
+    }
+}
+
+/// Time of a stage: samples over what training and reading pictures allow ([`fed`]).
 #[must_use]
 pub fn stage_hours(architecture: &Architecture, work: &Workload, machine: &Machine<'_>) -> StageTime {
     let flops_per_second = device_flops(architecture, work.image_tokens, work.text_tokens, machine);
     let per_sample = training_flops(architecture, work.image_tokens, work.text_tokens).0;
     let devices = f64::from(machine.devices.max(1));
     let trained = flops_per_second.map(|flops| flops * devices / per_sample);
-    let decoded = match machine.vcpus {
-        Some(vcpus) if machine.accelerator.runtime != Runtime::Cpu && machine.calibration.is_none() => {
-            Some(decoded_per_second(vcpus, machine.stored_image_px))
-        }
-        _ => None,
-    };
-    let samples_per_second = decoded.map_or(trained, |decoded| Spread {
-        p10: trained.p10.min(decoded.p10),
-        p50: trained.p50.min(decoded.p50),
-        p90: trained.p90.min(decoded.p90),
-    });
+    let Fed { samples_per_second, decoding_binds } = fed(trained, work.image_size_px, machine);
     StageTime {
         hours: samples_per_second.dividing(work.samples.0 as f64).map(Hours::from_seconds),
         samples_per_second,
         flops_per_second,
-        decoding_binds: decoded.is_some_and(|decoded| decoded.p50 < trained.p50),
+        decoding_binds,
     }
 }
 

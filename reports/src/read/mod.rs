@@ -85,11 +85,11 @@ impl RunRecord {
         let mut points = Vec::with_capacity(self.ledger.len());
         for row in &self.ledger {
             // The rows were checked when the ledger was read, so that each of them follows.
-            if account.apply(row).is_err() || matches!(row.kind, Kind::Note) {
+            if account.apply(row).is_err() || matches!(row.kind, Kind::Note | Kind::Warn) {
                 continue;
             }
-            if row.kind == Kind::Settle {
-                charged += row.seconds;
+            if matches!(row.kind, Kind::Settle | Kind::Spend) {
+                charged += row.seconds.unwrap_or_default();
             }
             points.push(SpendPoint {
                 seq: row.seq,

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use shoestring_ledger::{Kind, Row};
-
 use super::Table;
 use super::build::Builder;
 use crate::ReportError;
@@ -63,34 +61,10 @@ pub(super) fn spending(runs: &[RunRecord]) -> Result<Table, ReportError> {
         .finish()
 }
 
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Open => "open",
-        Kind::Reserve => "reserve",
-        Kind::Settle => "settle",
-        Kind::Release => "release",
-        Kind::Note => "note",
-        Kind::End => "end",
-    }
-}
-
 pub(super) fn ledger(runs: &[RunRecord]) -> Result<Table, ReportError> {
-    let rows: Vec<(&RunRecord, &Row)> = rows(runs, |run| run.ledger.iter().collect());
-    Builder::new("ledger", "one movement of money")
-        .text("run", rows.iter().map(|(run, _)| run.label.as_str()))
-        .whole("seq", rows.iter().map(|(_, row)| Some(row.seq)))
-        .time("time_utc", rows.iter().map(|(_, row)| Some(row.time)))
-        .text("stage", rows.iter().map(|(_, row)| row.stage.as_str()))
-        .whole("step", rows.iter().map(|(_, row)| Some(row.step)))
-        .text("kind", rows.iter().map(|(_, row)| kind_name(row.kind)))
-        .text("purpose", rows.iter().map(|(_, row)| row.purpose.name()))
-        .money("amount", rows.iter().map(|(_, row)| Some(row.amount)))
-        .whole("quantum", rows.iter().map(|(_, row)| Some(row.quantum)))
-        .number("seconds", rows.iter().map(|(_, row)| Some(row.seconds)))
-        .money("price_per_hour", rows.iter().map(|(_, row)| Some(row.usd_per_hour)))
-        .text("price_source", rows.iter().map(|(_, row)| row.price_source.as_str()))
-        .text("note", rows.iter().map(|(_, row)| row.note.as_str()))
-        .finish()
+    super::ledger::rows(
+        runs.iter().flat_map(|run| run.ledger.iter().map(|row| (run.label.as_str(), row))).collect(),
+    )
 }
 
 pub(super) fn spend_over_time(runs: &[RunRecord]) -> Result<Table, ReportError> {

@@ -21,7 +21,9 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Printer, write_file};
 
 mod assess;
+mod own_runs;
 mod picture;
+mod stored;
 
 pub(crate) fn plan(args: &PlanArgs, printer: Printer) -> Result<Exit, Failure> {
     let request = request(args)?;
@@ -63,6 +65,7 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
     let price = args.price.map(|price| {
         if this_machine { StatedPrice::PerMachineHour(price) } else { StatedPrice::PerGpuHour(price) }
     });
+    let mut stored = None;
     let data = match &args.data {
         None => match DataRequest::default() {
             DataRequest::Named { name, .. } => {
@@ -72,12 +75,13 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
         },
         Some(folder) if Path::new(folder).is_dir() => {
             let own = shoestring_data::read_dataset_folder(Path::new(folder)).map_err(data::failure)?;
+            stored = stored::stored_pictures(&own.train);
             // Next to its data, a recipe stays good when both are moved.
             let beside = args.out.as_deref().and_then(|out| std::path::absolute(out).ok());
-            DataRequest::Own(match beside.as_deref().and_then(Path::parent) {
+            DataRequest::Own(Box::new(match beside.as_deref().and_then(Path::parent) {
                 Some(beside) => own.relative_to(beside),
                 None => own,
-            })
+            }))
         }
         Some(name) => DataRequest::Named { name: name.clone(), unique_samples: args.unique_samples },
     };
@@ -124,7 +128,9 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
         architecture,
         fixed: Fixed::lengths(args.image_size, args.text_tokens.map(Tokens)),
         confidence: args.confidence,
+        own_runs: args.own_runs.as_deref().map(own_runs::read).transpose()?,
         calibration,
+        stored,
         command: command_line(),
         ..request
     };

@@ -49,7 +49,7 @@ pub(crate) fn update(args: &PricesUpdateArgs, printer: Printer) -> Result<Exit, 
     let answered = results.iter().filter(|result| result.outcome.is_ok()).count();
     for result in &results {
         if let Ok(batch) = &result.outcome {
-            table.replace(&result.feed, batch.rows.clone());
+            table.take(&result.feed, batch);
         }
     }
     if answered > 0 {
@@ -62,9 +62,14 @@ pub(crate) fn update(args: &PricesUpdateArgs, printer: Printer) -> Result<Exit, 
     said(&results, &kept, args, printer);
     Ok(match answered {
         0 => Exit::Failure,
-        all if all == results.len() => Exit::Success,
+        all if all == results.len() && results.iter().all(is_whole) => Exit::Success,
         _ => Exit::Partial,
     })
+}
+
+/// Whether every part of a feed answered.
+fn is_whole(result: &FeedResult) -> bool {
+    result.outcome.as_ref().is_ok_and(|batch| batch.not_answered.is_empty())
 }
 
 /// Rows that stay because their feed did not answer, with the oldest day among them.
@@ -185,6 +190,16 @@ fn text(args: &PricesUpdateArgs, results: &[FeedResult], kept: &[Kept], table: &
                         count => format!("; {count} refused"),
                     }
                 );
+                if !batch.not_answered.is_empty() {
+                    let names: Vec<&str> = batch.not_answered.iter().map(|part| part.what.as_str()).collect();
+                    let _ = writeln!(
+                        out,
+                        "{:<22} {:>5} machine types did not answer, their last good prices stay: {}",
+                        "",
+                        names.len(),
+                        names.join(", ")
+                    );
+                }
             }
             Err(_) => {
                 let words = match kept.iter().find(|one| one.feed == result.feed) {
@@ -221,6 +236,9 @@ fn said(results: &[FeedResult], kept: &[Kept], args: &PricesUpdateArgs, printer:
                 printer.note(&format!("{}: refused {count}: {reason}", result.feed));
             }
         }
+        for part in &batch.not_answered {
+            complain(&format!("error: {}: {}: {}", result.feed, part.what, part.why));
+        }
         for (about, count) in &batch.passed_over {
             printer.note(&format!("{}: passed over {count}: {about}", result.feed));
         }
@@ -254,6 +272,9 @@ fn object(
             "feed": result.feed, "ok": true, "offers": batch.rows.len(), "as_of": newest(batch),
             "unchanged": batch.unchanged, "refused_by_reason": batch.reasons(),
             "passed_over": batch.passed_over,
+            "not_answered": batch.not_answered.iter().map(|part| json!({
+                "instance_type": part.what, "error": part.why,
+            })).collect::<Vec<_>>(),
             "refused": if args.refused { batch.refused.iter().map(|refused| json!({
                 "line": refused.line, "what": refused.what, "reason": refused.reason.to_string(),
             })).collect::<Vec<_>>() } else { Vec::new() },

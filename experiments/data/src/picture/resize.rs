@@ -15,7 +15,7 @@ pub fn mean_std(normalisation: Normalisation) -> ([f32; 3], [f32; 3]) {
     match normalisation {
         Normalisation::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         Normalisation::Openai => {
-            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11])
+            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1])
         }
         Normalisation::Inception => ([0.5; 3], [0.5; 3]),
     }

@@ -110,7 +110,7 @@ impl Files {
             }
             FileCaption::Text(text) => text.to_string(),
             FileCaption::File(path, kind) => {
-                let bytes = read(path, |bytes| check_caption_length(bytes), BadCause::MissingCaption);
+                let bytes = read(path, check_caption_length, BadCause::MissingCaption);
                 read_caption(bytes.map_err(refuse)?, *kind).map_err(refuse)?
             }
         };

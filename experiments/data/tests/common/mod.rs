@@ -118,5 +118,8 @@ pub(crate) fn stage() -> Stage {
         batch: 16,
         learning_rate: 1e-3,
         warmup_samples: Samples(0),
+        schedule: Default::default(),
+        decay_fraction: None,
+        carry_optimizer: false,
     }
 }

@@ -23,7 +23,7 @@ pub(crate) mod tile;
 
 pub(crate) use self::layer_norm::layer_norm;
 pub(crate) use self::linear::linear;
-pub(crate) use self::pool::{Pooling, Positions, first_token_and_patches};
+pub(crate) use self::pool::{Pooling, first_token_and_patches};
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;

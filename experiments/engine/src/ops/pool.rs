@@ -3,85 +3,97 @@
 use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{Sequences, add_to, by_dtype, tensor};
 use crate::real::{Real, numbers, with_numbers};
 
-/// Which row of a table of position embeddings each patch gets.
-#[derive(Clone)]
-pub(crate) struct Positions {
-    /// (grid positions, width), in `f64`.
-    pub(crate) table: Arc<Vec<f64>>,
-    /// (samples * patches) grid positions; absent: every sample has them all, in order.
-    pub(crate) kept: Option<Arc<Vec<u32>>>,
-}
-
-/// Puts the class token before each sample's patches and adds the patches' positions: (samples * patches,
-/// width) and (width) to (samples * (patches + 1), width). The class token's position is zero.
+/// Puts the class token before each sample's patches and adds the positions: (samples * patches, width), (width)
+/// and a table (1 + grid places, width), whose first row is the class token's, to (samples * (patches + 1),
+/// width). `kept` are the (samples * patches) places of the patches; absent: every sample has them all, in order.
 pub(crate) fn first_token_and_patches(
     patches: &Tensor,
     first: &Tensor,
-    positions: Positions,
+    positions: &Tensor,
+    kept: Option<Arc<Vec<u32>>>,
     samples: usize,
 ) -> Result<Tensor> {
-    patches.contiguous()?.apply_op2(first, Assemble { positions, samples })
+    patches.contiguous()?.apply_op3(first, positions, Assemble { kept, samples })
 }
 
 struct Assemble {
-    positions: Positions,
+    kept: Option<Arc<Vec<u32>>>,
     samples: usize,
+}
+
+impl Assemble {
+    /// Row of the table of a sample's patch, of `count` in each sample.
+    fn row(&self, sample: usize, patch: usize, count: usize) -> usize {
+        1 + self.kept.as_ref().map_or(patch, |kept| kept[sample * count + patch] as usize)
+    }
 }
 
 fn assemble<T: Real>(
     op: &Assemble,
     (patches, patches_layout): (&CpuStorage, &Layout),
     (first, first_layout): (&CpuStorage, &Layout),
+    (table, table_layout): (&CpuStorage, &Layout),
 ) -> Result<(CpuStorage, Shape)> {
     let (rows, width) = patches_layout.shape().dims2()?;
     let patches = numbers::<T>(patches, patches_layout, "assemble")?;
     let first = numbers::<T>(first, first_layout, "assemble")?;
     let count = rows / op.samples;
-    let table = &op.positions.table;
+    let table = numbers::<T>(table, table_layout, "assemble")?;
     let mut y = vec![T::zero(); (rows + op.samples) * width];
     let samples = y.par_chunks_mut((count + 1) * width).zip(patches.par_chunks(count * width));
     samples.enumerate().for_each(|(sample, (y, patches))| {
         let (head, rest) = y.split_at_mut(width);
-        head.copy_from_slice(first);
+        for ((y, &x), &position) in head.iter_mut().zip(first).zip(&table[..width]) {
+            *y = x + position;
+        }
         for (patch, (y, x)) in rest.chunks_exact_mut(width).zip(patches.chunks_exact(width)).enumerate() {
-            let place =
-                op.positions.kept.as_ref().map_or(patch, |kept| kept[sample * count + patch] as usize);
-            for ((y, &x), &position) in y.iter_mut().zip(x).zip(&table[place * width..][..width]) {
-                *y = x + T::from_f64(position);
+            let row = op.row(sample, patch, count);
+            for ((y, &x), &position) in y.iter_mut().zip(x).zip(&table[row * width..][..width]) {
+                *y = x + position;
             }
         }
     });
     Ok((T::to_cpu_storage_owned(y), (rows + op.samples, width).into()))
 }
 
+type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
+/// The table's gradient only where it is trained.
 fn assemble_backward<T: Real>(
     op: &Assemble,
-    rows: usize,
-    width: usize,
+    (rows, width): (usize, usize),
+    table: &Tensor,
     y_gradient: &Tensor,
-) -> Result<(Option<Tensor>, Option<Tensor>)> {
+) -> Result<Gradients> {
     let count = rows / op.samples;
+    let mut d_table = table.track_op().then(|| vec![T::zero(); table.elem_count()]);
     let mut d_patches = vec![T::zero(); rows * width];
     let mut d_first = vec![T::zero(); width];
     with_numbers::<T, _>(y_gradient, |dy| {
-        for (sample, dy) in
-            d_patches.chunks_exact_mut(count * width).zip(dy.chunks_exact((count + 1) * width))
-        {
+        let samples = d_patches.chunks_exact_mut(count * width).zip(dy.chunks_exact((count + 1) * width));
+        for (index, (sample, dy)) in samples.enumerate() {
             let (head, rest) = dy.split_at(width);
             add_to(&mut d_first, head);
             sample.copy_from_slice(rest);
+            if let Some(d_table) = &mut d_table {
+                add_to(&mut d_table[..width], head);
+                for (patch, dy) in rest.chunks_exact(width).enumerate() {
+                    add_to(&mut d_table[op.row(index, patch, count) * width..][..width], dy);
+                }
+            }
         }
     })?;
-    Ok((Some(tensor(d_patches, (rows, width))?), Some(tensor(d_first, width)?)))
+    let d_table = d_table.map(|numbers| tensor(numbers, table.shape())).transpose()?;
+    Ok((Some(tensor(d_patches, (rows, width))?), Some(tensor(d_first, width)?), d_table))
 }
 
-impl CustomOp2 for Assemble {
+impl CustomOp3 for Assemble {
     fn name(&self) -> &'static str {
         "assemble"
     }
@@ -92,19 +104,14 @@ impl CustomOp2 for Assemble {
         xl: &Layout,
         c: &CpuStorage,
         cl: &Layout,
+        p: &CpuStorage,
+        pl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), "assemble", assemble(self, (x, xl), (c, cl)))
+        by_dtype!(x.dtype(), "assemble", assemble(self, (x, xl), (c, cl), (p, pl)))
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (rows, width) = x.dims2()?;
-        by_dtype!(x.dtype(), "assemble", assemble_backward(self, rows, width, dy))
+    fn bwd(&self, x: &Tensor, _: &Tensor, table: &Tensor, _: &Tensor, dy: &Tensor) -> Result<Gradients> {
+        by_dtype!(x.dtype(), "assemble", assemble_backward(self, x.dims2()?, table, dy))
     }
 }
 
@@ -115,11 +122,16 @@ pub(crate) enum Pooling {
     MeanOfPatches,
     /// These rows of (samples * tokens, width), one a sample.
     Rows(Vec<u32>),
+    /// Every token, for a head that attends to them: (samples * tokens, width).
+    Everything,
 }
 
 impl Pooling {
-    /// (samples * tokens, width) to (samples, width).
+    /// (samples * tokens, width) to (samples, width), or to itself.
     pub(crate) fn forward<T: Real>(&self, x: &[T], sequences: Sequences, width: usize) -> Vec<T> {
+        if *self == Self::Everything {
+            return x.to_vec();
+        }
         let mut pooled = vec![T::zero(); sequences.samples * width];
         match self {
             Self::MeanOfPatches => {
@@ -139,6 +151,7 @@ impl Pooling {
                     pooled.copy_from_slice(&x[row as usize * width..][..width]);
                 }
             }
+            Self::Everything => {}
         }
         pooled
     }
@@ -165,6 +178,7 @@ impl Pooling {
                     dx[row as usize * width..][..width].copy_from_slice(d_pooled);
                 }
             }
+            Self::Everything => dx.copy_from_slice(d_pooled),
         }
     }
 }

@@ -29,17 +29,13 @@ macro_rules! widest {
                 fn avx2<$t: $bound>($($arg: $ty),*) $(-> $out)? {
                     body($($arg),*)
                 }
-                if is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                {
-                    // SAFETY: the processor has these features.
-                    return unsafe { avx512($($arg),*) };
-                }
-                if is_x86_feature_detected!("avx2") {
-                    // SAFETY: the processor has this feature.
-                    return unsafe { avx2($($arg),*) };
+                use $crate::ops::level::Level;
+                match Level::current() {
+                    // SAFETY: a level is never above what the processor has.
+                    Level::Avx512 | Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    // SAFETY: likewise.
+                    Level::Avx2 => return unsafe { avx2($($arg),*) },
+                    Level::Portable => {}
                 }
             }
             body($($arg),*)

@@ -120,23 +120,25 @@ fn layer_norm_is_its_formula() {
 
 #[test]
 fn tokens_are_assembled_with_their_positions() {
-    let table = Arc::new(wave(4 * 3, 0.21));
+    let table = var(&[5, 3], 0.21);
+    let places = numbers(&table);
     for kept in [None, Some(Arc::new(vec![0, 3, 1, 2]))] {
         let patches_each = if kept.is_some() { 2 } else { 4 };
         let (patches, class) = (var(&[2 * patches_each, 3], 0.7), var(&[3], 0.9));
-        let positions = Positions { table: table.clone(), kept: kept.clone() };
         let mut expected = Vec::new();
         for sample in 0..2 {
-            expected.extend(numbers(&class));
+            expected.extend(numbers(&class).iter().zip(&places).map(|(x, position)| x + position));
             for patch in 0..patches_each {
                 let row = sample * patches_each + patch;
                 let place = kept.as_ref().map_or(patch, |kept| kept[row] as usize);
-                expected.extend((0..3).map(|c| numbers(&patches)[row * 3 + c] + table[place * 3 + c]));
+                expected.extend((0..3).map(|c| numbers(&patches)[row * 3 + c] + places[(1 + place) * 3 + c]));
             }
         }
-        let assembled = first_token_and_patches(&patches, &class, positions.clone(), 2).expect("tokens");
+        let assembled = first_token_and_patches(&patches, &class, &table, kept.clone(), 2).expect("tokens");
         assert_near(&assembled, &expected);
-        check(&[patches, class], |t| first_token_and_patches(&t[0], &t[1], positions.clone(), 2));
+        check(&[patches, class, table.clone()], |t| {
+            first_token_and_patches(&t[0], &t[1], &t[2], kept.clone(), 2)
+        });
     }
 }
 
@@ -149,14 +151,18 @@ fn pooling_is_its_formula_and_backward_its_transpose() {
         |sample: usize, c: usize| (1..4).map(|token| x[(sample * 4 + token) * 3 + c]).sum::<f64>() / 3.0;
     let chosen = |sample: usize, c: usize| x[[2, 5][sample] * 3 + c];
     type Formula<'a> = &'a dyn Fn(usize, usize) -> f64;
-    let cases: [(Pooling, Formula); 2] =
-        [(Pooling::MeanOfPatches, &mean), (Pooling::Rows(vec![2, 5]), &chosen)];
+    let everything = |token: usize, c: usize| x[token * 3 + c];
+    let cases: [(Pooling, Formula); 3] = [
+        (Pooling::MeanOfPatches, &mean),
+        (Pooling::Rows(vec![2, 5]), &chosen),
+        (Pooling::Everything, &everything),
+    ];
     for (pooling, formula) in cases {
         let pooled = pooling.forward(&x, sequences, width);
         for (index, &found) in pooled.iter().enumerate() {
             assert!((found - formula(index / 3, index % 3)).abs() < 1e-12);
         }
-        let dy = wave(6, 1.3);
+        let dy = wave(pooled.len(), 1.3);
         let mut dx = vec![9.0; 24];
         pooling.backward(&dy, sequences, width, &mut dx);
         for element in 0..24 {

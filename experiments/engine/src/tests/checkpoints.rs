@@ -39,7 +39,7 @@ fn ten_steps_are_five_saved_loaded_and_five_more() {
     let (model, optimizer) = bytes(&first);
     drop(first);
     let mut second = trainer(99);
-    second.load(&model, &optimizer).expect("loaded");
+    second.load(&model, &optimizer, None).expect("loaded");
     assert!(bytes(&second) == (model, optimizer), "loading and saving again gives the same bytes");
     let rest = run(&mut second, 5..10);
     assert_eq!(
@@ -77,7 +77,7 @@ fn another_architectures_checkpoint_is_refused_by_name_and_shape() {
         let mut other = Trainer::new(&architecture, &Optimizer::default(), 4).expect("a trainer");
         let before = bytes(&other);
         let error = other.load_model(&model).expect_err("refused");
-        assert!(other.load(&model, &optimizer).is_err());
+        assert!(other.load(&model, &optimizer, None).is_err());
         assert!(before == bytes(&other), "a refused checkpoint changes nothing");
         error
     };
@@ -104,14 +104,14 @@ fn damaged_and_foreign_files_are_refused() {
     let mut trainer = trainer(5);
     let (model, optimizer) = bytes(&trainer);
     assert!(matches!(trainer.load_model(&model[..model.len() - 1]), Err(EngineError::Unreadable { .. })));
-    assert!(matches!(trainer.load(&model, &[]), Err(EngineError::Unreadable { .. })));
-    assert!(matches!(trainer.load(&model, &model), Err(EngineError::Version { .. })));
+    assert!(matches!(trainer.load(&model, &[], None), Err(EngineError::Unreadable { .. })));
+    assert!(matches!(trainer.load(&model, &model, None), Err(EngineError::Version { .. })));
     let at =
         |needle: &[u8]| optimizer.windows(needle.len()).position(|window| window == needle).expect("there");
     let mut newer = optimizer.clone();
     let version = b"shoestring_optimizer_version\":\"1";
     newer[at(version) + version.len() - 1] = b'2';
-    let error = trainer.load(&model, &newer).expect_err("refused");
+    let error = trainer.load(&model, &newer, None).expect_err("refused");
     assert!(matches!(&error, EngineError::Version { found, newest: 1 } if found == "2"), "{error}");
 }
 
@@ -134,7 +134,7 @@ fn files_of_version_1_are_read() {
     let model = include_bytes!("version_1/model.safetensors");
     let optimizer = include_bytes!("version_1/optimizer.safetensors");
     let mut trainer = smallest();
-    trainer.load(model, optimizer).expect("loaded");
+    trainer.load(model, optimizer, None).expect("loaded");
     assert!(bytes(&trainer) == (model.to_vec(), optimizer.to_vec()), "written again, they are the same");
     assert_eq!(trainer.optimizer().steps(), 4);
     assert_eq!(trainer.optimizer().skipped_in_a_row, 1);

@@ -3,15 +3,17 @@
 mod checkpoints;
 mod gradients;
 mod model;
+mod plain;
+mod stages;
 mod training;
 
 use candle_core::DType;
-use shoestring_planner::architecture::{Architecture, ImagePool, TextPool};
+use shoestring_planner::architecture::{Architecture, ImagePool, ImagePositions, TextPool};
 use shoestring_planner::recipe::Optimizer;
 
 use crate::clip::Clip;
 use crate::input::StepInput;
-use crate::test_models::tiny;
+use crate::test_models::{attention_pool, tiny};
 
 /// A batch that owns its numbers.
 pub(super) struct Pairs {
@@ -54,15 +56,33 @@ impl Pairs {
     }
 }
 
-/// Both poolings of each tower, both masks, with and without the norm before the first block.
-pub(super) fn variants() -> [Architecture; 2] {
+/// Every pooling of each tower, both masks, with and without the norm before the first block, both kinds of
+/// positions. The third is for images of the size of [`Pairs`].
+pub(super) fn variants() -> [Architecture; 4] {
     let first = tiny();
     let mut second = tiny();
     second.vision_cfg.pool_type = ImagePool::Tok;
     second.vision_cfg.no_ln_pre = false;
     second.text_cfg.pool_type = TextPool::Last;
     second.text_cfg.no_causal_mask = true;
-    [first, second]
+    let mut third = second.clone();
+    (third.vision_cfg.image_size, third.vision_cfg.pos_embed_type) = (12, ImagePositions::Learnable);
+    third.vision_cfg.pool_type = attention_pool(2);
+    (third.text_cfg.pool_type, third.text_cfg.eos_id) = (TextPool::Eos, Some(39));
+    third.text_cfg.no_causal_mask = false;
+    // As wide as a token: the pooling's three products are packed.
+    let mut fourth = second.clone();
+    (fourth.embed_dim, fourth.vision_cfg.pool_type) = (16, attention_pool(4));
+    fourth.vision_cfg.no_ln_pre = true;
+    fourth.text_cfg.pool_type = TextPool::First;
+    [first, second, third, fourth]
+}
+
+/// Kept patches of a batch for each of the [`variants`].
+pub(super) fn masks(batch: u32) -> [Option<Vec<u32>>; 4] {
+    // Any three different ones of the nine for each image.
+    let some = || Some((0..batch).flat_map(|sample| [0, 1, 2].map(|k| (sample * 4 + k * 5) % 9)).collect());
+    [None, some(), some(), None]
 }
 
 pub(super) fn double(architecture: &Architecture) -> Clip {

@@ -46,7 +46,8 @@ fn eight_pairs_are_learned_by_heart() {
 #[test]
 fn one_step_moves_every_tensor_and_a_rate_of_zero_none() {
     for architecture in variants() {
-        let pairs = Pairs::new(4, Some((0..16).map(|index| index % 4 * 2).collect()));
+        // Each of the nine patches is kept in some image.
+        let pairs = Pairs::new(4, Some((0..16).map(|index| index * 5 % 9).collect()));
         let mut trainer = Trainer::new(&architecture, &Optimizer::default(), 2).expect("a trainer");
         let names: Vec<String> =
             trainer.clip().parameters().iter().map(|(name, _)| name.to_owned()).collect();
@@ -128,12 +129,12 @@ fn a_loss_that_is_not_a_number_skips_the_step_until_there_are_too_many() {
     for _ in 0..SKIPS_IN_A_ROW {
         let report = trainer.step(&broken.input(), 1e-3).expect("a skipped step");
         assert!(report.skipped && report.loss.is_nan() && report.grad_norm.is_nan());
-        assert_eq!(report.non_finite.as_deref(), Some("loss"));
+        assert_eq!(report.non_finite.as_deref(), Some("pixels"));
     }
     assert_eq!(before, (trainer.model_bytes().expect("bytes"), trainer.optimizer().steps()));
     let error = trainer.step(&broken.input(), 1e-3).expect_err("one too many");
     assert!(
-        matches!(&error, EngineError::NonFinite { tensor, in_a_row: SKIPS_IN_A_ROW } if tensor == "loss")
+        matches!(&error, EngineError::NonFinite { tensor, in_a_row: SKIPS_IN_A_ROW } if tensor == "pixels")
     );
     assert!(error.hint().is_some());
     // One good step, and the count begins again.
@@ -152,6 +153,29 @@ fn a_gradient_that_overflows_is_named() {
     assert!(report.loss.is_finite() && report.skipped, "{report:?}");
     assert_eq!(report.non_finite.as_deref(), Some("visual.proj"));
     assert_eq!(before, trainer.model_bytes().expect("bytes"));
+}
+
+/// What breaks the loss is named, from the input to the end of the towers.
+#[test]
+fn the_layer_where_a_number_stops_being_finite_is_named() {
+    let named = |tensor: &str, value: f32| {
+        let mut trainer = trainer(9);
+        set(&trainer, tensor, |numbers| numbers.fill(value));
+        let report = trainer.step(&Pairs::new(70, None).input(), 1e-3).expect("a skipped step");
+        assert!(report.skipped, "{tensor}");
+        report.non_finite.expect("a name")
+    };
+    for (tensor, value, layer) in [
+        ("visual.conv1.weight", f32::NAN, "visual.conv1.weight"),
+        ("visual.conv1.weight", f32::MAX, "visual.conv1"),
+        ("visual.transformer.resblocks.1.ln_2.weight", f32::MAX, "visual.transformer.resblocks.1"),
+        ("transformer.resblocks.0.ln_1.weight", f32::MAX, "transformer.resblocks.0"),
+        ("visual.proj", f32::MAX, "visual.proj"),
+        ("text_projection", f32::MAX, "text_projection"),
+        ("logit_scale", 1e9, "loss"),
+    ] {
+        assert_eq!(named(tensor, value), layer, "{tensor} = {value}");
+    }
 }
 
 #[test]
@@ -189,6 +213,48 @@ fn the_same_inputs_give_the_same_bits_on_any_number_of_threads() {
         assert!(once == train(1, microbatch), "on one thread");
         assert!(once == train(3, microbatch), "on three threads");
     }
+}
+
+/// Fifty steps, whole on one, two and four threads, and cut in two by a new process's trainer.
+#[test]
+fn fifty_steps_give_the_same_bits_on_any_threads_and_through_a_resume() {
+    let mut architecture = variants()[2].clone();
+    (architecture.vision_cfg.width, architecture.text_cfg.width) = (64, 96);
+    let settings = Optimizer { ema_decay: Some(0.99), layer_decay: Some(0.9), ..Optimizer::default() };
+    let new = |seed: u64| {
+        let mut trainer = Trainer::new(&architecture, &settings, seed).expect("a trainer");
+        trainer.set_microbatch(25);
+        trainer
+    };
+    let train = |trainer: &mut Trainer, steps: std::ops::Range<u32>| {
+        for step in steps {
+            let mut pairs = Pairs::new(40, (step % 2 == 1).then(|| [0, 2, 5].repeat(40)));
+            pairs.pixels.iter_mut().for_each(|x| *x += 0.01 * step as f32);
+            trainer.step(&pairs.input(), 1e-3).expect("a step");
+        }
+    };
+    let bytes = |trainer: &Trainer| {
+        let ema = trainer.ema_bytes().expect("bytes");
+        (trainer.model_bytes().expect("bytes"), trainer.optimizer_bytes().expect("bytes"), ema)
+    };
+    let on = |threads: usize, resumed_after: Option<u32>| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let mut trainer = new(8);
+            if let Some(step) = resumed_after {
+                train(&mut trainer, 0..step);
+                let (model, optimizer, ema) = bytes(&trainer);
+                trainer = new(9);
+                trainer.load(&model, &optimizer, ema.as_deref()).expect("loaded");
+            }
+            train(&mut trainer, resumed_after.unwrap_or(0)..50);
+            bytes(&trainer)
+        })
+    };
+    let once = on(1, None);
+    assert!(once == on(2, None), "on two threads");
+    assert!(once == on(4, None), "on four threads");
+    assert!(once == on(2, Some(23)), "resumed after 23 steps");
 }
 
 /// Where the other process of the next test writes to.

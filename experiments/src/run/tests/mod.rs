@@ -1,9 +1,11 @@
 //! A run from inside: with a clock that the test moves, training that takes as long as the test says, and
 //! faults where the test wants them.
 
+mod budget;
 mod cap;
 mod real;
 mod resume;
+mod slow;
 mod toy;
 
 use std::path::Path;
@@ -119,7 +121,7 @@ pub(super) fn process(
     directory: &Path,
     watch: &mut Watch,
 ) -> Option<Result<Outcome, RunError>> {
-    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop) };
+    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
     let order = Order { recipe, text: "# a comment\n", folder: Path::new("/"), directory };
     let mut toy = toy::Toy::new(recipe);
     let run = || carry_out(&order, recipe, &options, watch, &mut toy);
@@ -135,10 +137,11 @@ pub(super) fn outcome(recipe: &Recipe, directory: &Path, watch: &mut Watch) -> O
     process(recipe, directory, watch).expect("is not killed").expect("meets no error")
 }
 
-/// The bytes of the newest checkpoint's model and optimiser.
-pub(super) fn newest_bytes(directory: &Path) -> (Vec<u8>, Vec<u8>) {
+/// The bytes of the newest checkpoint's model, optimiser and, where there is one, running mean of the weights.
+pub(super) fn newest_bytes(directory: &Path) -> (Vec<u8>, Vec<u8>, Option<Vec<u8>>) {
     let folder = RunDirectory::new(directory).checkpoints();
     let newest = super::list_checkpoints(&folder).expect("a folder").pop().expect("a checkpoint");
     let read = |name: &str| std::fs::read(newest.path.join(name)).expect("a file");
-    (read("model.safetensors"), read("optimizer.safetensors"))
+    let ema = std::fs::read(newest.path.join("ema.safetensors")).ok();
+    (read("model.safetensors"), read("optimizer.safetensors"), ema)
 }

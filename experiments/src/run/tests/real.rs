@@ -5,7 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use shoestring_planner::recipe::{DataSource, Recipe};
+use shoestring_engine::{EngineError, resolved_precision};
+use shoestring_planner::architecture::{
+    AttentionPool, AttentionPoolKind, ImagePool, ImagePositions, TextPool,
+};
+use shoestring_planner::recipe::{
+    DataSource, EvaluatedWeights, ImageReduction, Precision, Recipe, Schedule, TextReduction,
+};
 use shoestring_planner::units::Samples;
 
 use super::{Killed, Watch, newest_bytes, small_recipe};
@@ -26,7 +32,7 @@ fn order<'a>(recipe: &'a Recipe, directory: &'a Path) -> Order<'a> {
 }
 
 fn process(recipe: &Recipe, directory: &Path, watch: &mut Watch) -> Option<Result<Outcome, RunError>> {
-    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop) };
+    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
     match catch_unwind(AssertUnwindSafe(|| start(&order(recipe, directory), &options, watch))) {
         Ok(result) => Some(result),
         Err(thrown) if thrown.is::<Killed>() => None,
@@ -34,13 +40,48 @@ fn process(recipe: &Recipe, directory: &Path, watch: &mut Watch) -> Option<Resul
     }
 }
 
+/// Everything of training that the recipe above leaves out.
+fn everything() -> Recipe {
+    let mut recipe = recipe();
+    let vision = &mut recipe.architecture.vision_cfg;
+    vision.pos_embed_type = ImagePositions::Learnable;
+    vision.pool_type =
+        ImagePool::Attention(AttentionPool { kind: AttentionPoolKind::Single, queries: 1, heads: 2 });
+    let text = &mut recipe.architecture.text_cfg;
+    (text.pool_type, text.eos_id, text.no_causal_mask) = (TextPool::Eos, Some(49_407), false);
+    (recipe.optimizer.ema_decay, recipe.optimizer.layer_decay) = (Some(0.9), Some(0.8));
+    recipe.evaluation.weights = EvaluatedWeights::Ema;
+    let [first, second] = &mut recipe.stages[..] else { panic!("two stages") };
+    (first.schedule, first.text_reduction) = (Schedule::Constant, TextReduction::Random);
+    (first.image_reduction, first.image_mask_ratio) = (ImageReduction::Grid, 0.5);
+    (second.schedule, second.decay_fraction, second.carry_optimizer) = (Schedule::Wsd, Some(0.5), true);
+    (second.image_reduction, second.image_mask_ratio) = (ImageReduction::Block, 0.5);
+    recipe.check().expect("can be carried out");
+    recipe
+}
+
 #[test]
 fn killed_and_interrupted_training_ends_with_the_same_bits() {
-    let recipe = recipe();
+    let lines = ends_with_the_same_bits(&recipe());
+    assert!(lines.iter().all(|line| line.learning_rate <= 0.001));
+}
+
+#[test]
+fn every_feature_of_training_ends_with_the_same_bits() {
+    let lines = ends_with_the_same_bits(&everything());
+    let rate = |step: u64| lines.iter().find(|line| line.step == step).expect("a line").learning_rate;
+    // 12 steps at a constant rate after a warm-up of four; then two of warm-up, and from the third on down.
+    assert_eq!([rate(1), rate(5), rate(12)], [0.0, 0.001, 0.001]);
+    assert_eq!(rate(13), 0.0);
+    assert!((rate(15) - 1e-4).abs() < 1e-12 && (rate(18) - 1e-4 / 3.0).abs() < 1e-12);
+}
+
+/// Whole, and in pieces; the lines of the whole run.
+fn ends_with_the_same_bits(recipe: &Recipe) -> Vec<MetricsLine> {
     let folder = tempfile::tempdir().expect("temporary folder");
     let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
     let mut watch = Watch::new();
-    let outcome = process(&recipe, &whole, &mut watch).expect("is not killed").expect("meets no error");
+    let outcome = process(recipe, &whole, &mut watch).expect("is not killed").expect("meets no error");
     let Outcome::Finished(summary) = outcome else { panic!("finishes") };
     assert_eq!((summary.step, summary.samples_seen), (18, 288));
     let last = summary.evaluation.expect("an evaluation");
@@ -50,11 +91,11 @@ fn killed_and_interrupted_training_ends_with_the_same_bits() {
     {
         let mut watch = Watch::new();
         (watch.killed_after, watch.stop_after) = (killed_after, stop_after);
-        if let Some(result) = process(&recipe, &pieces, &mut watch) {
+        if let Some(result) = process(recipe, &pieces, &mut watch) {
             assert!(matches!(result, Ok(Outcome::Interrupted(_)) if stop_after.is_some()), "{result:?}");
         }
     }
-    let result = process(&recipe, &pieces, &mut Watch::new()).expect("is not killed");
+    let result = process(recipe, &pieces, &mut Watch::new()).expect("is not killed");
     assert!(matches!(result, Ok(Outcome::Finished(_))), "{result:?}");
     assert!(newest_bytes(&whole) == newest_bytes(&pieces), "the weights differ");
 
@@ -67,6 +108,62 @@ fn killed_and_interrupted_training_ends_with_the_same_bits() {
         let same = once.iter().find(|other| other.step == line.step).expect("a step of the whole run");
         assert_eq!((line.loss, line.learning_rate), (same.loss, same.learning_rate), "step {}", line.step);
     }
+    assert_eq!(newest_bytes(&whole).2.is_some(), recipe.optimizer.ema_decay.is_some());
+    once
+}
+
+/// A rate that blows the weights up: the run stops, and what is left is the last checkpoint of sound ones.
+#[test]
+fn weights_that_are_not_finite_stop_the_run_and_never_reach_a_checkpoint() {
+    let mut recipe = recipe();
+    (recipe.stages[1].learning_rate, recipe.stages[1].warmup_samples) = (3e38, Samples(0));
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let error =
+        process(&recipe, folder.path(), &mut Watch::new()).expect("is not killed").expect_err("is stopped");
+    assert!(matches!(&error, RunError::Engine(EngineError::BrokenWeights { .. })), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("learning rate")), "{error}");
+    let checkpoints = crate::run::list_checkpoints(&RunDirectory::new(folder.path()).checkpoints());
+    let newest = checkpoints.expect("a folder").pop().expect("a checkpoint");
+    assert_eq!(newest.step, 12, "the end of the sound stage");
+    let (model, _, _) = newest_bytes(folder.path());
+    let tensors = model.chunks_exact(4).filter(|bytes| bytes[3] & 0x7f == 0x7f && bytes[2] & 0x80 != 0);
+    assert_eq!(tensors.count(), 0, "no number is infinite or none");
+}
+
+/// The precision that the first process resolved is the run's, whatever the next machine would choose.
+#[test]
+fn the_precision_is_frozen_with_the_recipe() {
+    let recipe = recipe();
+    assert_eq!(recipe.optimizer.precision, None);
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut watch = Watch::new();
+    watch.stop_after = Some(3);
+    process(&recipe, folder.path(), &mut watch).expect("is not killed").expect("meets no error");
+    let run = RunDirectory::new(folder.path());
+    let frozen = run.frozen_recipe().expect("reads").expect("is there").optimizer.precision;
+    assert_eq!(frozen, Some(resolved_precision(&recipe.architecture, None)));
+    // As if another kind of processor had begun.
+    let other = if frozen == Some(Precision::Bf16) { "f32" } else { "bf16" };
+    let text = fs::read_to_string(run.recipe()).expect("reads");
+    let other_text = text
+        .replace("precision = \"bf16\"", &format!("precision = \"{other}\""))
+        .replace("precision = \"f32\"", &format!("precision = \"{other}\""));
+    assert_ne!(text, other_text);
+    fs::write(run.recipe(), other_text).expect("written");
+    assert_eq!(
+        check(&order(&recipe, folder.path())).expect("is fine").standing,
+        Standing::Resumes { step: 3 }
+    );
+    // Stated, it has to be the same.
+    let mut stated = recipe.clone();
+    stated.optimizer.precision = frozen;
+    let refused = check(&order(&stated, folder.path())).expect_err("is refused");
+    assert!(refused.to_string().contains("optimizer.precision is"), "{refused}");
+    // A run of an older program does not say.
+    let silent: String =
+        text.lines().filter(|line| !line.starts_with("precision")).map(|line| format!("{line}\n")).collect();
+    fs::write(run.recipe(), silent).expect("written");
+    assert!(check(&order(&recipe, folder.path())).is_ok());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use shoestring_planner::recipe::Recipe;
+use shoestring_planner::recipe::{Budget, Recipe};
 use shoestring_planner::units::Usd;
 
 use super::{Watch, newest_bytes, outcome, process, recipe_with_cap_seconds};
@@ -16,7 +16,7 @@ fn plenty() -> Recipe {
     recipe_with_cap_seconds(100_000)
 }
 
-fn uninterrupted(recipe: &Recipe) -> (Vec<u8>, Vec<u8>) {
+fn uninterrupted(recipe: &Recipe) -> (Vec<u8>, Vec<u8>, Option<Vec<u8>>) {
     let folder = tempfile::tempdir().expect("temporary folder");
     outcome(recipe, folder.path(), &mut Watch::new());
     newest_bytes(folder.path())
@@ -96,15 +96,43 @@ fn another_recipe_is_refused_with_each_difference_and_touches_nothing() {
     let ledger = RunDirectory::new(folder.path()).ledger();
     let before = fs::read(&ledger).expect("reads");
     let mut other = often(recipe);
-    other.budget.cap_usd = Usd::from_micros(200_000);
     other.stages[1].learning_rate = 0.5;
     let error =
         process(&other, folder.path(), &mut Watch::new()).expect("is not killed").expect_err("is refused");
     let text = error.to_string();
-    assert!(text.contains("budget.cap_usd is 0.1 there, 0.2 here"), "{text}");
     assert!(text.contains("stage[1].learning_rate is 0.0001 there, 0.5 here"), "{text}");
-    assert!(error.is_usage() && error.hint().is_some_and(|hint| hint.contains("cap")));
+    assert!(error.is_usage() && error.hint().is_some_and(|hint| hint.contains("frozen")));
     assert_eq!(fs::read(&ledger).expect("reads"), before);
+}
+
+#[test]
+fn a_cap_may_be_raised_and_lowered_but_not_below_what_is_spent() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut recipe = recipe_with_cap_seconds(60);
+    recipe.budget.schedule_progress = shoestring_planner::recipe::ScheduleProgress::Samples;
+    let Outcome::CapReached(before) = outcome(&recipe, folder.path(), &mut Watch::new()) else {
+        panic!("the cap is too low")
+    };
+    let lower = Recipe {
+        budget: Budget { cap_usd: Usd::from_micros(20), ..recipe.budget.clone() },
+        ..recipe.clone()
+    };
+    let error =
+        process(&lower, folder.path(), &mut Watch::new()).expect("is not killed").expect_err("is refused");
+    let text = error.to_string();
+    assert!(text.contains("0.00002") && text.contains(&before.spent.to_string()), "{text}");
+    let Outcome::CapReached(_) = outcome(&recipe, folder.path(), &mut Watch::new()) else {
+        panic!("nothing has changed")
+    };
+    recipe.budget.cap_usd = Usd::from_micros(1000);
+    let mut watch = Watch::new();
+    let Outcome::Finished(summary) = outcome(&recipe, folder.path(), &mut watch) else { panic!("goes on") };
+    assert!(summary.resumed_from == Some(before.step) && summary.cap == recipe.budget.cap_usd);
+    assert!(watch.heard("the cap is raised from 0.00006 to 0.001 USD"), "{:?}", watch.messages);
+    let frozen = RunDirectory::new(folder.path()).frozen_recipe().expect("reads").expect("is there");
+    assert_eq!(frozen.budget.cap_usd, recipe.budget.cap_usd);
+    let rows = shoestring_ledger::verify(&RunDirectory::new(folder.path()).ledger()).expect("is sound").rows;
+    assert_eq!(rows.iter().filter(|row| row.kind == shoestring_ledger::Kind::Cap).count(), 1);
 }
 
 #[test]

@@ -80,17 +80,24 @@ impl Executor for ToyExecutor {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<Stepped, RunError> {
+    fn step(&mut self, progress: f64) -> Result<Stepped, RunError> {
         self.moments = mixed(&[self.moments, self.weights]);
-        self.weights = mixed(&[self.weights, self.moments, self.stage as u64, self.stage_step]);
+        self.weights =
+            mixed(&[self.weights, self.moments, self.stage as u64, self.stage_step, progress.to_bits()]);
         self.stage_step += 1;
         self.drawn += 1;
-        Ok(Stepped { loss: 1.0, grad_norm: 1.0, logit_scale: 14.0, learning_rate: 0.1, skipped: None })
+        Ok(Stepped {
+            loss: 1.0,
+            grad_norm: 1.0,
+            logit_scale: 14.0,
+            learning_rate: 1.0 - progress,
+            skipped: None,
+        })
     }
 
     fn save(&mut self) -> Result<Saved, RunError> {
         let (model, optimizer) = (self.weights.to_le_bytes().to_vec(), self.moments.to_le_bytes().to_vec());
-        Ok(Saved { model, optimizer })
+        Ok(Saved { model, optimizer, ema: None })
     }
 
     fn drawn(&self) -> Drawn {

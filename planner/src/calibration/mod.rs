@@ -1,14 +1,19 @@
 //! What a machine was measured to do; replaces the prior on its speed.
 
+mod pictures;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::pictures::{PictureFormat, PictureRow, StoredPictures};
+use crate::source::Source;
 use crate::spread::Spread;
 use crate::units::Tokens;
 
-/// The newest `version` of a calibration file that this program reads and the one it writes.
-pub const CALIBRATION_VERSION: u32 = 1;
+/// The newest `version` of a calibration file that this program reads and the one it writes. Version 1 had neither
+/// pictures nor checkpoints nor a day.
+pub const CALIBRATION_VERSION: u32 = 2;
 
-/// Measured training speed of one machine (`calibration.toml`).
+/// Measured speed of one machine (`calibration.toml`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
@@ -16,9 +21,21 @@ pub struct Calibration {
     pub version: u32,
     /// What was measured: processor or accelerator, number of cores.
     pub machine: String,
+    /// Day of the measurement, `2026-11-25`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_on: Option<String>,
+    /// Cores that train and read pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u32>,
+    /// Bytes a second that a checkpoint is written at, until it is safe on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_bytes_per_second: Option<f64>,
     /// One row a measured shape; at least one.
     #[serde(rename = "row")]
     pub rows: Vec<CalibrationRow>,
+    /// One row a measured kind of picture.
+    #[serde(rename = "picture", default, skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<PictureRow>,
 }
 
 /// One measured shape.
@@ -60,12 +77,10 @@ pub enum CalibrationError {
     #[error("calibration: row = []: nothing was measured")]
     Empty,
     /// A figure that cannot have been measured.
-    #[error("calibration: row[{row}].{field} = {value}: must be above zero and finite")]
+    #[error("calibration: {field} = {value}: must be above zero and finite")]
     Value {
-        /// Row, counted from 0.
-        row: usize,
-        /// Field.
-        field: &'static str,
+        /// Field, with the number of its row from 0: `row[0].batch`.
+        field: String,
         /// Its value.
         value: f64,
     },
@@ -88,6 +103,13 @@ const MEASURED_FACTOR: f64 = 1.15;
 /// Each factor e in width or tokens between a shape and the nearest measured one widens the spread by this
 /// factor: published speeds move about so much from one width to the next.
 const FACTOR_PER_E: f64 = 1.25;
+
+fn possible(field: &str, value: f64) -> Result<(), CalibrationError> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(CalibrationError::Value { field: field.to_owned(), value })
+}
 
 impl Calibration {
     /// Reads and checks a calibration file's text.
@@ -121,12 +143,40 @@ impl Calibration {
                 ("samples_per_second", row.samples_per_second),
                 ("flops_per_second", row.flops_per_second),
             ] {
-                if !(value > 0.0 && value.is_finite()) {
-                    return Err(CalibrationError::Value { row: index, field, value });
-                }
+                possible(&format!("row[{index}].{field}"), value)?;
             }
         }
+        for (index, row) in self.pictures.iter().enumerate() {
+            for (field, value) in [
+                ("stored_px", f64::from(row.stored_px)),
+                ("image_size_px", f64::from(row.image_size_px)),
+                ("per_second_per_core", row.per_second_per_core),
+            ] {
+                possible(&format!("picture[{index}].{field}"), value)?;
+            }
+        }
+        for (field, value) in [
+            ("cores", self.cores.map(f64::from)),
+            ("checkpoint_bytes_per_second", self.checkpoint_bytes_per_second),
+        ] {
+            value.map_or(Ok(()), |value| possible(field, value))?;
+        }
         Ok(())
+    }
+
+    /// What was measured and when, for a sentence.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        let day = self.measured_on.as_ref().map_or_else(String::new, |day| format!(", {day}"));
+        Source::Measured { machine: format!("{}{day}", self.machine) }
+    }
+
+    /// Pictures a second that all cores together read, where that was measured.
+    #[must_use]
+    pub fn pictures_per_second(&self, stored: StoredPictures, image_size_px: u32) -> Option<Spread> {
+        let cores = f64::from(self.cores?);
+        let each = pictures::per_second_per_core(&self.pictures, stored, image_size_px)?;
+        Some(each.map(|rate| rate * cores))
     }
 
     /// The file's text.
@@ -177,7 +227,20 @@ mod tests {
     }
 
     fn calibration(rows: Vec<CalibrationRow>) -> Calibration {
-        Calibration { version: 1, machine: "two cores".to_owned(), rows }
+        Calibration {
+            version: CALIBRATION_VERSION,
+            machine: "two cores".to_owned(),
+            measured_on: Some("2026-11-25".to_owned()),
+            cores: Some(2),
+            checkpoint_bytes_per_second: Some(4e8),
+            rows,
+            pictures: vec![PictureRow {
+                format: PictureFormat::Png,
+                stored_px: 64,
+                image_size_px: 32,
+                per_second_per_core: 5_000.0,
+            }],
+        }
     }
 
     #[test]
@@ -198,16 +261,31 @@ mod tests {
         let text = measured.write().expect("text");
         assert_eq!(Calibration::read(&text), Ok(measured));
         assert_eq!(
-            Calibration::read(&text.replace("version = 1", "version = 9")),
+            Calibration::read(&text.replace("version = 2", "version = 9")),
             Err(CalibrationError::Newer { found: 9 })
         );
         let error = Calibration::read(&text.replace("batch = 64", "batch = 0")).expect_err("no batch");
         assert_eq!(error.to_string(), "calibration: row[0].batch = 0: must be above zero and finite");
         let error = Calibration::read(&text.replace("batch", "bach")).expect_err("no such field");
-        assert!(matches!(error, CalibrationError::Syntax { line: 8, .. }), "{error}");
+        assert!(matches!(error, CalibrationError::Syntax { line, .. } if line > 5), "{error}");
+        let error = Calibration::read(&text.replace("= 5000.0", "= -1.0")).expect_err("a negative rate");
+        assert_eq!(
+            error.to_string(),
+            "calibration: picture[0].per_second_per_core = -1: must be above zero and finite"
+        );
         assert_eq!(
             Calibration::read("version = 1\nmachine = \"x\"\nrow = []\n"),
             Err(CalibrationError::Empty)
         );
+    }
+
+    #[test]
+    fn files_of_the_first_version_stay_readable() {
+        let text = "version = 1\nmachine = \"two cores\"\n\n[[row]]\nwidth = 64\nimage_tokens = 16\ntext_tokens = 8\n\
+                    batch = 128\nsamples_per_second = 4743.0\nflops_per_second = 2e10\n";
+        let read = Calibration::read(text).expect("reads");
+        assert_eq!((read.rows.len(), read.cores, read.pictures.len()), (1, None, 0));
+        let stored = StoredPictures { format: PictureFormat::Png, side_px: 64 };
+        assert_eq!(read.pictures_per_second(stored, 32), None);
     }
 }

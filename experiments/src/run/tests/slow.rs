@@ -1,0 +1,99 @@
+//! What a schedule that follows the money is worth when the machine becomes slower on the way: real training, the
+//! clock moved by hand. Prints a table:
+//!
+//! `cargo test -p shoestring-experiments --lib slow -- --ignored --nocapture`
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use shoestring_planner::recipe::{Recipe, ScheduleProgress};
+use shoestring_planner::units::{Samples, Usd};
+
+use super::{Watch, recipe_with_cap_seconds};
+use crate::records::{MetricsLine, read_lines};
+use crate::run::{Options, Order, Outcome, RunDirectory, Summary, start};
+
+/// Seconds of a step, by its number.
+type Pace = fn(u64) -> f64;
+
+const SEEDS: [u64; 3] = [1, 2, 3];
+
+fn recipe(seed: u64, progress: ScheduleProgress) -> Recipe {
+    let mut recipe = recipe_with_cap_seconds(300);
+    recipe.seed = seed;
+    recipe.budget.schedule_progress = progress;
+    let (vision, text) = (&mut recipe.architecture.vision_cfg, &mut recipe.architecture.text_cfg);
+    (vision.layers, vision.width, text.layers, text.width) = (2, 32, 2, 32);
+    recipe.architecture.embed_dim = 32;
+    for (stage, steps, rate) in [(0, 200, 3e-3), (1, 40, 1e-3)] {
+        let stage = &mut recipe.stages[stage];
+        stage.batch = 64;
+        stage.samples = Samples(64 * steps);
+        stage.warmup_samples = Samples(64 * steps / 10);
+        stage.learning_rate = rate;
+    }
+    recipe.evaluation.per_stage = 0;
+    if let Some(evaluation) = &mut recipe.data.evaluation {
+        evaluation.samples = Samples(960);
+    }
+    recipe
+}
+
+fn trained(recipe: &Recipe, directory: &Path, step_seconds: Pace) -> (Summary, f64) {
+    let mut watch = Watch::new();
+    watch.step_seconds = step_seconds;
+    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
+    let order = Order { recipe, text: "", folder: Path::new(""), directory };
+    let outcome = start(&order, &options, &mut watch).expect("meets no error");
+    use shoestring_ledger::Clock;
+    let real = Usd::from_micros(watch.clock.elapsed().as_secs_f64().ceil() as i64);
+    assert!(real <= recipe.budget.cap_usd, "{real} over {}", recipe.budget.cap_usd);
+    let lines: Vec<MetricsLine> = read_lines(&RunDirectory::new(directory).metrics()).expect("reads");
+    let rate = lines.last().map_or(1.0, |line| {
+        let stage = recipe.stages.iter().find(|stage| stage.name == line.stage).expect("a stage");
+        line.learning_rate / stage.learning_rate
+    });
+    let (Outcome::CapReached(summary) | Outcome::Finished(summary) | Outcome::Interrupted(summary)) = outcome;
+    (summary, rate)
+}
+
+#[test]
+#[ignore = "prints a table; the command stands at the top"]
+fn the_same_dollars_with_and_without_the_budget_s_index() {
+    let mut out = std::io::stdout();
+    let paces: [(&str, Pace); 3] = [
+        ("ten times slower from step 100 on", |step| if step > 100 { 10.0 } else { 1.0 }),
+        ("ten times slower from step 60 on", |step| if step > 60 { 10.0 } else { 1.0 }),
+        ("three times slower from step 60 on", |step| if step > 60 { 3.0 } else { 1.0 }),
+    ];
+    for (name, pace) in paces {
+        writeln!(out, "{name}:").expect("stdout");
+        let mut sums = [0.0; 2];
+        for seed in SEEDS {
+            for (index, progress) in
+                [ScheduleProgress::Budget, ScheduleProgress::Samples].into_iter().enumerate()
+            {
+                let folder = tempfile::tempdir().expect("temporary folder");
+                let (summary, rate) = trained(&recipe(seed, progress), folder.path(), pace);
+                let accuracy = 100.0 * summary.evaluation.expect("an evaluation").metrics.acc1;
+                sums[index] += accuracy;
+                if progress == ScheduleProgress::Budget {
+                    assert!(rate < 0.15, "the last step is annealed: {rate} of the peak");
+                }
+                writeln!(
+                    out,
+                    "  seed {seed}, {progress:?}: {} steps, last rate {:.1} % of the peak, spent {} of {} USD, \
+                     top-1 {accuracy:.2} %",
+                    summary.step,
+                    100.0 * rate,
+                    summary.spent,
+                    summary.cap
+                )
+                .expect("stdout");
+            }
+        }
+        let means = sums.map(|sum| sum / SEEDS.len() as f64);
+        writeln!(out, "  mean: {:.2} % with, {:.2} % without", means[0], means[1]).expect("stdout");
+    }
+}
