@@ -59,7 +59,6 @@ pub struct HardwareRequest {
 
 /// What there is to train on.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a request")]
 pub enum DataRequest {
     /// A published data set by name; the number of different pairs replaces the published one.
     Named {
