@@ -1,4 +1,5 @@
-//! `guard` around commands that behave and commands that do not. What was spent is reckoned by the test's own clock.
+//! `guard` around commands that behave and commands that do not. What was spent is reckoned by the test's own
+//! clock.
 
 use std::fs;
 use std::path::Path;

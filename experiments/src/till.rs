@@ -98,8 +98,8 @@ impl Till {
         look(&mut self.shared.lock().guard)
     }
 
-    /// Opens a quantum: `amount` is set aside if it fits beside `hold`. Should the work take longer, it may be
-    /// prolonged from what is left beside `untouchable`.
+    /// Opens a quantum: `amount` is set aside if it fits beside `hold`. Should the work take longer, it may
+    /// be prolonged from what is left beside `untouchable`.
     pub fn reserve(
         &self,
         stage: &str,
