@@ -12,6 +12,8 @@ pub(crate) enum Exit {
     Infeasible,
     CapReached,
     Partial,
+    /// An invoice differs from the ledgers, or a budget's threshold is crossed.
+    Differs,
     /// `EX_TEMPFAIL`: stopped by a signal, the same command resumes.
     Interrupted,
     /// What a command exited with that ran under `guard`.
@@ -27,6 +29,7 @@ impl Exit {
             Self::Infeasible => 3,
             Self::CapReached => 4,
             Self::Partial => 5,
+            Self::Differs => 6,
             Self::Interrupted => 75,
             Self::Passed(code) => code,
         }

@@ -45,6 +45,12 @@ fn the_table_stands_beside_the_fit_and_can_be_drawn() {
     let wrong = sandbox.run(&["law", "--plot", "law.pdf"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("hint:"), "{}", wrong.snapshot());
     assert_eq!(sandbox.run(&["law", "--drop", "1", "fit"]).code, 2);
+    let unknown = sandbox.run(&["law", "--arch", "zzzz"]);
+    assert!(
+        unknown.code == 2 && unknown.stderr.contains("hint: `shoestring law` lists"),
+        "{}",
+        unknown.snapshot()
+    );
 }
 
 #[test]
@@ -52,7 +58,7 @@ fn the_back_test_writes_a_line_for_every_prediction() {
     let sandbox = Sandbox::new();
     let said = sandbox.ok(&["backtest", "--out", "figures", "--format", "csv"]);
     assert_eq!(fs::read_to_string(sandbox.path("figures/backtest.csv")).expect("written"), said.stdout);
-    for name in ["backtest.svg", "backtest.png"] {
+    for name in ["backtest.svg", "backtest.png", "backtest-hours.svg", "backtest-hours.png"] {
         assert!(sandbox.path("figures").join(name).is_file(), "{name}");
     }
     let header = said.stdout.lines().next().expect("a header");
@@ -64,6 +70,8 @@ fn the_back_test_writes_a_line_for_every_prediction() {
         "run_left_out,clipav2-H14-dc-70-224,CLIPA-v2 (2306.15658),device_hours,5920.0000,",
         "run_left_out,clipav2-H14-dc-70-224,CLIPA-v2 (2306.15658),cost_usd,9324.0000,",
         "point_left_out,image_resize_after_tuning 22 M",
+        "leave_one_out,clipav2-H14-dc-70-224,CLIPA-v2 (2306.15658),coco_image_r1_percent,49.1000,",
+        "leave_paper_out,clipav2-H14-dc-70-224,CLIPA-v2 (2306.15658),flickr_text_r1_percent,92.4000,",
     ] {
         assert!(said.stdout.lines().any(|line| line.starts_with(start)), "{start}");
     }

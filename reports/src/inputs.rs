@@ -94,9 +94,11 @@ pub struct DropSeries {
     pub published: Vec<(f64, f64)>,
 }
 
-/// Predicted against reported accuracy: input of [`crate::backtest_picture`].
+/// Predicted against reported: input of [`crate::backtest_picture`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackTestChart {
+    /// What is predicted.
+    pub quantity: BackTestQuantity,
     /// Its title.
     pub title: String,
     /// A sentence for those who cannot see it.
@@ -105,11 +107,31 @@ pub struct BackTestChart {
     pub groups: Vec<BackTestGroup>,
 }
 
+/// What a back-test predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackTestQuantity {
+    /// ImageNet zero-shot accuracy in percent, on linear axes.
+    Accuracy,
+    /// Device hours, on logarithmic axes.
+    DeviceHours,
+}
+
 /// The runs of a paper.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BackTestGroup {
     /// The paper.
     pub label: String,
-    /// Reported and predicted accuracy in percent.
-    pub points: Vec<(f64, f64)>,
+    /// Its runs.
+    pub points: Vec<BackTestPoint>,
+}
+
+/// A run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BackTestPoint {
+    /// As published.
+    pub reported: f64,
+    /// Median.
+    pub predicted: f64,
+    /// The 80 % interval, where it is to be drawn.
+    pub interval: Option<(f64, f64)>,
 }

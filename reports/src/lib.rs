@@ -16,10 +16,11 @@ mod words;
 pub use self::charts::{Choice, backtest_picture, drop_picture};
 pub use self::error::ReportError;
 pub use self::inputs::{
-    BackTestChart, BackTestGroup, DropChart, DropSeries, FrontierPoint, Inputs, Picture, PublishedPoint,
-    SourceNote,
+    BackTestChart, BackTestGroup, BackTestPoint, BackTestQuantity, DropChart, DropSeries, FrontierPoint,
+    Inputs, Picture, PublishedPoint, SourceNote,
 };
 pub use self::report::{Note, Report, ReportFile, ReportFiles};
+pub use self::tables::{LedgerColumns, LedgerRows, ledger_csv, ledger_parquet};
 
 #[cfg(test)]
 mod fixture;

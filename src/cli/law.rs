@@ -18,7 +18,7 @@ pub(crate) struct BacktestArgs {
     /// A line for every judged run in the text.
     #[arg(long, conflicts_with = "runs")]
     pub(crate) every_run: bool,
-    /// Write the predictions as CSV and the chart (SVG, PNG) into this folder.
+    /// Write the predictions as CSV and the charts (SVG, PNG) into this folder.
     #[arg(long, short, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Output format.

@@ -13,9 +13,12 @@ mod values;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use bench::{BenchArgs, CalibrateArgs};
-pub(crate) use data::{DataCommand, SynthArgs};
+pub(crate) use data::{DataCommand, InspectArgs, RepackArgs, SynthArgs, TokenizeArgs};
 pub(crate) use law::{BacktestArgs, LawArgs, LawCommand, LawFitArgs};
-pub(crate) use ledger::{LedgerArgs, LedgerCommand};
+pub(crate) use ledger::{
+    BudgetCreateArgs, BudgetSetCapArgs, BudgetShowArgs, LedgerAdjustArgs, LedgerBudgetCommand, LedgerBy,
+    LedgerCommand, LedgerExportArgs, LedgerImportArgs, LedgerReconcileArgs, LedgerShowArgs, LedgerVerifyArgs,
+};
 pub(crate) use plan::{PlanArgs, PlanFormat};
 pub(crate) use prices::{
     PricesCommand, PricesDiffArgs, PricesFormat, PricesImportArgs, PricesListArgs, PricesSort, PricesSource,
@@ -28,7 +31,8 @@ pub(crate) use run::{Bill, DemoArgs, GuardArgs, KeeperArgs, RunArgs, StatusArgs}
 #[derive(Parser, Debug)]
 #[command(version, about, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no feasible plan, \
-    4 cap reached (a checkpoint is there), 5 partial results, 75 stopped by a signal (same command resumes).")]
+    4 cap reached (a checkpoint is there), 5 partial results, 6 an invoice differs or a budget's threshold is crossed, \
+    75 stopped by a signal (same command resumes).")]
 pub(crate) struct Cli {
     /// No progress bars and no notes on stderr; errors are still shown.
     #[arg(long, short, global = true)]
@@ -51,7 +55,7 @@ pub(crate) enum Command {
     Keeper(KeeperArgs),
     /// Where runs stand: stage, progress, spent of cap, accuracy.
     Status(StatusArgs),
-    /// What happened to the money of a run.
+    /// What happened to the money of runs, and the budgets that they share.
     #[command(subcommand)]
     Ledger(LedgerCommand),
     /// Tables and charts of any number of runs, and of what the budget can buy, in one page.

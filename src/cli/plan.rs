@@ -117,6 +117,9 @@ pub(crate) struct PlanArgs {
     /// What `calibrate` measured on this machine.
     #[arg(long, value_name = "FILE")]
     pub(crate) calibration: Option<PathBuf>,
+    /// Your own runs, which move the law: a table of runs (CSV), a run directory, or a folder of them.
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) own_runs: Option<PathBuf>,
     /// Prices written by `prices update`, instead of the built-in catalogue.
     #[arg(long, value_name = "FILE")]
     pub(crate) prices: Option<PathBuf>,

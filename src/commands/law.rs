@@ -41,7 +41,7 @@ pub(crate) fn law(args: &LawArgs, printer: Printer) -> Result<Exit, Failure> {
         architectures::built_in().iter().filter(|one| one.vision_cfg.image_size >= 224).collect()
     } else {
         args.arch.iter().map(|name| architectures::find(name)).collect::<Result<_, _>>().map_err(|error| {
-            let hint = error.hint();
+            let hint = error.hint().unwrap_or_else(|| "`shoestring law` lists every architecture".to_owned());
             Failure::new(Exit::Usage, error).hint(hint)
         })?
     };

@@ -19,7 +19,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, DataCommand, LedgerCommand, PricesCommand};
+use crate::cli::{Cli, Command, DataCommand, PricesCommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 
@@ -31,10 +31,12 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Guard(args) => guard::guard(&args, printer),
         Command::Keeper(args) => guard::keeper(&args),
         Command::Status(args) => status::status(&args, printer),
-        Command::Ledger(LedgerCommand::Show(args)) => ledger::show(&args, printer),
-        Command::Ledger(LedgerCommand::Verify(args)) => ledger::verify(&args, printer),
+        Command::Ledger(command) => ledger::ledger(&command, printer),
         Command::Report(args) => report::report(&args, printer),
         Command::Data(DataCommand::Synth(args)) => data::synth(&args, printer),
+        Command::Data(DataCommand::Inspect(args)) => data::inspect(&args, printer),
+        Command::Data(DataCommand::Repack(args)) => data::repack(&args, printer),
+        Command::Data(DataCommand::Tokenize(args)) => data::tokenize(&args, printer),
         Command::Bench(args) => bench::bench(&args, printer),
         Command::Calibrate(args) => calibrate::calibrate(&args, printer),
         Command::Prices(PricesCommand::List(args)) => prices::list(&args, printer),

@@ -110,7 +110,8 @@ def main():
     from shapes import SHAPES
 
     batch = SHAPES[arguments.shape][5]
-    allocator = glob.glob("/usr/lib/*/libtcmalloc*.so.4")[:1]
+    # Not the debugging one beside it, which is several times slower.
+    allocator = glob.glob("/usr/lib/*/libtcmalloc_minimal.so.4")[:1]
     engines = [Engine("shoestring", [arguments.engine, arguments.shape], {"CANDLE_BARRIER_POOL_SPIN_LIMIT": "1"})]
     for label in arguments.peers.split(","):
         environment = {"LD_PRELOAD": allocator[0]} if label == "best" and allocator else {}

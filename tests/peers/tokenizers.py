@@ -122,10 +122,16 @@ def main():
     texts = captions[: COUNT // 3] + list(blocks(known=True))
     texts = texts[: COUNT * 2 // 3] if len(texts) > COUNT else texts
     print(f"{min(len(captions), COUNT // 3)} captions, {len(texts) - min(len(captions), COUNT // 3)} of Unicode's blocks")
-    texts += [strange(rng, captions) for _ in range(COUNT - len(texts))]
+    from open_clip.tokenizer import get_clean_fn
+
+    # What a made string becomes when it is cleaned must be of known code points, too.
+    clean = get_clean_fn("whitespace")
+    while len(texts) < COUNT:
+        text = strange(rng, captions)
+        if not any(unicodedata.category(character) == "Cn" for character in clean(text).lower()):
+            texts.append(text)
 
     import open_clip
-    from open_clip.tokenizer import get_clean_fn
     from transformers import BertTokenizer
 
     clip = open_clip.get_tokenizer("ViT-B-32")
@@ -133,7 +139,6 @@ def main():
         vocabulary = Path(folder) / "vocab.txt"
         vocabulary.write_bytes(zlib.decompress((ASSETS / "bert_base_uncased.txt.deflate").read_bytes(), -15))
         pieces = BertTokenizer(vocab=str(vocabulary), do_lower_case=True)
-    clean = get_clean_fn("whitespace")
 
     def bert(text):
         return pieces(clean(text), add_special_tokens=False)["input_ids"]

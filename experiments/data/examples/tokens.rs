@@ -16,8 +16,11 @@ use shoestring_planner::architecture::TextTokenizer;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let what = std::env::args().nth(1).unwrap_or_default();
-    let captions: Vec<String> =
-        stdin().lock().lines().map(|line| Ok(serde_json::from_str(&line?)?)).collect::<Result<_, Box<dyn Error>>>()?;
+    let captions: Vec<String> = stdin()
+        .lock()
+        .lines()
+        .map(|line| Ok(serde_json::from_str(&line?)?))
+        .collect::<Result<_, Box<dyn Error>>>()?;
     let (clip, bert) = (Tokenizer::named(TextTokenizer::Clip), Tokenizer::named(TextTokenizer::Bert));
     match what.as_str() {
         "clip" => captions.iter().for_each(|caption| println!("{:?}", clip.encode(caption))),

@@ -28,6 +28,16 @@ pub enum DataError {
         #[source]
         source: io::Error,
     },
+    /// A shard at an address could not be fetched.
+    #[error("{url}: {problem} (tried {tries} times)")]
+    Remote {
+        /// The address.
+        url: String,
+        /// Why.
+        problem: String,
+        /// How often it was tried.
+        tries: usize,
+    },
     /// A member of a shard could not be read though the index has it.
     #[error("{path}: byte {offset}: cannot read {bytes} bytes: {source}", path = .path.display())]
     Member {
@@ -160,12 +170,15 @@ impl DataError {
             Self::Braces { .. } => "write ranges as {000..007} and lists as {a,b}",
             Self::Read { source, path } => match source.kind() {
                 io::ErrorKind::NotFound if path.to_string_lossy().contains("://") => {
-                    "only files on this machine can be read: download the shards first"
+                    "shards are read from files of this machine and from http:// and https://"
                 }
                 io::ErrorKind::NotFound => "paths are relative to the file they stand in; check the name",
                 io::ErrorKind::PermissionDenied => "the file may not be read by this user",
                 _ => return None,
             },
+            Self::Remote { .. } => {
+                "what came so far is kept; check the address and the network, and give the command again"
+            }
             Self::Member { .. } => "the shard changed or its disk failed while it was being read",
             Self::Tar { problem, .. } if problem.contains("gzip") => "unpack it first: gunzip FILE.tar.gz",
             Self::Tar { .. } | Self::Truncated { .. } => {

@@ -144,6 +144,12 @@ impl Loader {
         self.counts.update(|counts| counts.clone())
     }
 
+    /// Which samples of the source stand at `position..position + size` of the stage, bad ones not replaced.
+    #[must_use]
+    pub fn indices(&self, position: u64, size: u32) -> Vec<u64> {
+        (position..position + u64::from(size)).map(|number| self.index(number, 0)).collect()
+    }
+
     /// The batch of samples `position..position + size` of the stage. Decodes on the current rayon pool.
     pub fn batch(&self, position: u64, size: u32) -> Result<Batch, DataError> {
         self.batch_unless(position, size, &AtomicBool::new(false))

@@ -21,6 +21,8 @@ use crate::webdataset::ShardIndex;
 
 /// What a folder is being made from; written first, so that an interrupted writing can go on.
 const REQUEST_NAME: &str = "synth.toml";
+/// How the names of the files written here begin.
+const OURS: [&str; 6] = ["train-", "eval-", REQUEST_NAME, "classnames", "templates", "dataset"];
 /// Images in an evaluation shard.
 const EVALUATION_SHARD: u64 = 10_000;
 /// Samples drawn and encoded at a time: bounds memory, and how soon a stop is seen.
@@ -54,10 +56,10 @@ pub struct Progress {
 }
 
 #[derive(Serialize)]
-struct Manifest<'a> {
-    version: u32,
+pub(crate) struct Manifest<'a> {
+    pub(crate) version: u32,
     #[serde(flatten)]
-    data: &'a Data,
+    pub(crate) data: &'a Data,
 }
 
 /// Writes training shards, evaluation shards, `classnames.txt`, `templates.txt` and, last, `dataset.toml`;
@@ -84,7 +86,8 @@ pub fn write_synth(
         let hint = format!("use 1 to {samples} shards");
         return Err(refuse("shards", shards.to_string(), "no shard may be empty, and one is needed", &hint));
     }
-    claim_folder(request)?;
+    let wanted = to_toml(&Request { version: 1, request })?;
+    claim_folder(&request.out, REQUEST_NAME, &wanted, &OURS)?;
 
     let eval_shards = eval_samples.div_ceil(EVALUATION_SHARD);
     let mut parts = Vec::new();
@@ -127,7 +130,7 @@ fn lines(entries: &[impl AsRef<str>]) -> String {
     entries.iter().map(|entry| format!("{}\n", entry.as_ref())).collect()
 }
 
-fn to_toml(value: &impl Serialize) -> Result<String, DataError> {
+pub(crate) fn to_toml(value: &impl Serialize) -> Result<String, DataError> {
     toml::to_string(value).map_err(|error| DataError::Value {
         field: "dataset.toml",
         value: String::new(),
@@ -160,26 +163,25 @@ fn describe(request: &SynthRequest, eval_shards: u64) -> Data {
     }
 }
 
-/// Makes the folder this request's, or finds that it is, or refuses.
-fn claim_folder(request: &SynthRequest) -> Result<(), DataError> {
-    let folder = &request.out;
-    let occupied = |problem: String| DataError::Occupied { folder: folder.clone(), problem };
+/// Makes the folder this request's, or finds that it is, or refuses. `name`: the file that holds the request;
+/// `ours`: how the names of the files begin that are written here.
+pub(crate) fn claim_folder(folder: &Path, name: &str, wanted: &str, ours: &[&str]) -> Result<(), DataError> {
+    let occupied = |problem: String| DataError::Occupied { folder: folder.to_owned(), problem };
     let failed = |path: &Path, action| {
         let path = path.to_owned();
         move |source| DataError::Write(WriteError { path, action, source })
     };
-    let wanted = to_toml(&Request { version: 1, request })?;
     match fs::metadata(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(folder).map_err(failed(folder, "create"))?;
         }
-        Err(source) => return Err(DataError::Read { path: folder.clone(), source }),
+        Err(source) => return Err(DataError::Read { path: folder.to_owned(), source }),
         Ok(found) if !found.is_dir() => return Err(occupied("is a file, not a folder".to_owned())),
         Ok(_) => {}
     }
-    let path = folder.join(REQUEST_NAME);
+    let path = folder.join(name);
     match fs::read_to_string(&path) {
-        Ok(found) if found == wanted => return sweep(folder).map_err(failed(folder, "clean")),
+        Ok(found) if found == wanted => return sweep(folder, ours).map_err(failed(folder, "clean")),
         Ok(found) => {
             let differs = found.lines().zip(wanted.lines()).find(|(there, here)| there != here);
             let (there, here) = differs.unwrap_or((found.trim(), wanted.trim()));
@@ -189,7 +191,7 @@ fn claim_folder(request: &SynthRequest) -> Result<(), DataError> {
         Err(source) => return Err(DataError::Read { path, source }),
     }
     // What a crash before the first rename leaves does not count as content.
-    sweep(folder).map_err(failed(folder, "clean"))?;
+    sweep(folder, ours).map_err(failed(folder, "clean"))?;
     let mut entries = fs::read_dir(folder).map_err(failed(folder, "read"))?;
     if let Some(Ok(entry)) = entries.next() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -206,11 +208,10 @@ struct Request<'a> {
 }
 
 /// Removes the temporary files that a killed writer left.
-fn sweep(folder: &Path) -> io::Result<()> {
+fn sweep(folder: &Path, ours: &[&str]) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let ours = ["train-", "eval-", "synth.toml", "classnames", "templates", "dataset"];
         let is_temporary = name.ends_with(".tmp")
             && name.strip_prefix('.').is_some_and(|rest| ours.iter().any(|start| rest.starts_with(start)));
         if is_temporary {
@@ -221,7 +222,7 @@ fn sweep(folder: &Path) -> io::Result<()> {
 }
 
 /// Whether a shard is there, whole, with this many samples.
-fn holds(path: &Path, samples: u64) -> bool {
+pub(crate) fn holds(path: &Path, samples: u64) -> bool {
     // The path is a name, not a pattern: braces in the folder's name would be expanded.
     path.is_file()
         && ShardIndex::open_files(&[path.to_owned()]).is_ok_and(|index| {
@@ -315,7 +316,11 @@ fn encode_png(picture: &Rgb) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn append(archive: &mut tar::Builder<&mut impl Write>, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn append(
+    archive: &mut tar::Builder<&mut impl Write>,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     // Nothing of this machine or moment goes into the file.
     header.set_mtime(0);

@@ -5,6 +5,8 @@ mod common;
 mod evaluation;
 mod loader;
 mod pictures;
+mod repack;
 mod shards;
+mod sources;
 mod speed;
 mod synth;

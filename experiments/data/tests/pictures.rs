@@ -1,7 +1,10 @@
 //! Every kind of picture file, and broken ones.
 
 use image::{DynamicImage, ImageFormat};
-use shoestring_data::picture::{DecodeError, Region, decode, resize_normalised};
+use shoestring_data::picture::{
+    DecodeError, Region, View, decode, decode_view, resize_normalised, resize_view,
+};
+use shoestring_planner::recipe::ImagePreparation;
 
 use crate::common::{encode, picture};
 
@@ -171,4 +174,71 @@ fn a_bomb_is_refused_by_its_header() {
     writer.write_chunk(png::chunk::IDAT, &[0x78, 0x9c, 3, 0, 0, 0, 0, 1]).unwrap();
     drop(writer);
     assert_eq!(decode(&bytes), Err(DecodeError::TooLarge { width: 60_000, height: 60_000 }));
+}
+
+#[test]
+fn of_an_animation_the_first_frame_is_taken() {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 4, 4);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_animated(2, 0).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&[200, 100, 40].repeat(16)).unwrap();
+    writer.write_image_data(&[0; 48]).unwrap();
+    drop(writer);
+    assert_eq!(first_pixel(&bytes), [200, 100, 40]);
+}
+
+#[test]
+fn thirty_thousand_pixels_a_side_are_refused_and_a_long_strip_is_not() {
+    // A small JPEG whose frame header is made to say 30,000 x 30,000.
+    let mut jpeg = picture(ImageFormat::Jpeg, 16, 16, [9, 9, 9]);
+    let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+    let side = 30_000u16.to_be_bytes();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[side, side].concat());
+    let mut out = vec![0.0; 3 * 16 * 16];
+    let how = ImagePreparation::default();
+    let large = DecodeError::TooLarge { width: 30_000, height: 30_000 };
+    assert_eq!(decode(&jpeg), Err(large.clone()));
+    assert_eq!(decode_view(&jpeg, |_, _| View::Squash, 16, how, &mut out), Err(large));
+
+    let strip = picture(ImageFormat::Jpeg, 30_000, 8, [200, 10, 60]);
+    for view in [View::Squash, View::Centre] {
+        decode_view(&strip, |_, _| view, 16, how, &mut out).unwrap();
+        assert!((out[0] - (200.0 / 255.0 - 0.485) / 0.229).abs() < 0.1, "{}", out[0]);
+    }
+}
+
+#[test]
+fn a_bomb_in_a_text_chunk_is_not_unpacked() {
+    // 64 MiB of zeros in a compressed text chunk of a whole picture of 2 x 2 pixels.
+    let packed = miniz_oxide::deflate::compress_to_vec_zlib(&vec![0; 64 << 20], 6);
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 2, 2);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_chunk(png::chunk::zTXt, &[&b"Comment\0\0"[..], &packed].concat()).unwrap();
+    writer.write_image_data(&[7; 12]).unwrap();
+    drop(writer);
+    assert_eq!(first_pixel(&bytes), [7, 7, 7]);
+}
+
+#[test]
+fn a_smaller_version_shows_what_the_whole_one_does() {
+    let photo = image::RgbImage::from_fn(300, 200, |x, y| {
+        image::Rgb([(x * 255 / 300) as u8, (y * 255 / 200) as u8, ((x / 20 + y / 20) % 2 * 90) as u8])
+    });
+    let bytes = encode(&photo.into(), ImageFormat::Jpeg);
+    let (mut small, mut whole) = (vec![0.0; 3 * 32 * 32], vec![0.0; 3 * 32 * 32]);
+    let decoded = decode(&bytes).unwrap();
+    let how = ImagePreparation::default();
+    for view in
+        [View::Squash, View::Centre, View::Region(Region { left: 33, top: 10, width: 210, height: 150 })]
+    {
+        decode_view(&bytes, |_, _| view, 32, how, &mut small).unwrap();
+        resize_view(&decoded, view, 32, how, &mut whole);
+        let off: f32 = small.iter().zip(&whole).map(|(a, b)| (a - b).abs()).sum::<f32>() / small.len() as f32;
+        // In grey levels; the checks of colour have edges at which the filters differ.
+        assert!(off * 255.0 * 0.226 < 2.0, "{view:?}: {}", off * 255.0 * 0.226);
+    }
 }

@@ -131,8 +131,8 @@ fn what_is_no_tar_is_refused() {
     assert!(error.to_string().contains(&format!("byte {second}: damaged header")), "{error}");
 
     assert!(open(folder.path()).unwrap_err().to_string().contains("not a file"));
-    let error = ShardIndex::open(&["https://example.org/a.tar".to_owned()]).unwrap_err();
-    assert!(error.hint().unwrap().contains("download"), "{error}");
+    let error = ShardIndex::open(&["s3://bucket/a.tar".to_owned()]).unwrap_err();
+    assert!(error.hint().unwrap().contains("https://"), "{error}");
     assert!(matches!(ShardIndex::open(&[]), Err(DataError::NoSamples { .. })));
 }
 

@@ -87,6 +87,12 @@ pub enum LedgerError {
         /// Type of the file system.
         kind: String,
     },
+    /// Another process adds rows to this ledger.
+    #[error("{path}: another process is writing to it", path = .path.display())]
+    InUse {
+        /// The ledger.
+        path: PathBuf,
+    },
     /// Somebody held the lock all the time.
     #[error("{path}: another process has kept its lock for {seconds} s ({holders})", path = .path.display())]
     Locked {
@@ -143,6 +149,7 @@ impl LedgerError {
                  file system hold between all machines and end with their process"
                     .into(),
             ),
+            Self::InUse { .. } => Some("wait until the run has ended, or interrupt it".into()),
             Self::Locked { .. } => Some(
                 "a process was stopped in the middle of a row; let it go on or end it, and give the same \
                  command again"

@@ -148,7 +148,7 @@ impl BudgetGuard {
         terms: Terms,
         since: Duration,
     ) -> Result<(Self, Vec<String>), LedgerError> {
-        let (journal, torn_bytes) = Journal::open(path)?;
+        let (journal, torn_bytes) = Journal::open_alone(path)?;
         let ahead = ahead(&*clock);
         let worst_usd_per_hour = terms.usd_per_hour;
         let mut guard = Self {
@@ -497,7 +497,16 @@ impl BudgetGuard {
     /// What `seconds` of everything together cost at the present price, rounded up to the next micro-dollar.
     #[must_use]
     pub fn cost_of_seconds(&self, seconds: f64) -> Usd {
-        self.terms.usd_per_hour.per_hour_for(Hours::from_seconds(seconds))
+        const NANOS_PER_HOUR: u128 = 3_600_000_000_000;
+        let price = u128::try_from(self.terms.usd_per_hour.micros()).unwrap_or_default();
+        // In whole numbers: 126 s at a micro-dollar a second are 126, not 126.00000000000001 and so 127.
+        match Duration::try_from_secs_f64(seconds.max(0.0)) {
+            Ok(time) => {
+                let micros = price.saturating_mul(time.as_nanos()).div_ceil(NANOS_PER_HOUR);
+                Usd::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+            }
+            Err(_) => self.terms.usd_per_hour.per_hour_for(Hours::from_seconds(seconds)),
+        }
     }
 
     /// What must be set aside so that everything is paid for that happens in the next `seconds`: at the worst

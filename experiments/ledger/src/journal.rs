@@ -137,6 +137,17 @@ impl Journal {
         Ok((journal, torn))
     }
 
+    /// Opens like [`Journal::open`] and keeps others who do the same out until it is dropped.
+    pub fn open_alone(path: &Path) -> Result<(Self, u64), LedgerError> {
+        let mut journal = Self::shared(path)?;
+        // Where a file system knows no locks, the lock of the run directory has to do.
+        if matches!(journal.file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(LedgerError::InUse { path: path.to_owned() });
+        }
+        let torn = journal.refresh()?;
+        Ok((journal, torn))
+    }
+
     /// Opens or creates a file that several processes write to; knows no row yet. Each of them takes the lock,
     /// [refreshes](Journal::refresh), appends and lets go of it.
     pub(crate) fn shared(path: &Path) -> Result<Self, LedgerError> {
@@ -210,6 +221,8 @@ impl Journal {
         let refused = |error: AccountError| LedgerError::row(&self.path, line_number, error.to_string());
         self.account.check(&row).map_err(refused)?;
         line.push('\n');
+        #[cfg(test)]
+        fuse::burn(&mut self.file, &line).map_err(|source| LedgerError::io(&self.path, source))?;
         if let Err(source) = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()) {
             // Best effort: if even this fails, the torn line is dropped when the file is next read.
             let _ = self.file.set_len(self.bytes).and_then(|()| self.file.sync_data());
@@ -250,6 +263,57 @@ impl Journal {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Lets a test end a process in the middle of a write.
+#[cfg(test)]
+pub(crate) mod fuse {
+    use std::cell::Cell;
+    use std::fs::File;
+    use std::io::{self, Write};
+
+    thread_local! {
+        static WRITES: Cell<u32> = const { Cell::new(0) };
+        static SHARE: Cell<u8> = const { Cell::new(0) };
+        static BLOWN: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// The process of this thread dies in its `writes`-th write from now on, when `share` of 256 of the line have
+    /// reached the disk.
+    pub(crate) fn light(writes: u32, share: u8) {
+        WRITES.set(writes);
+        SHARE.set(share);
+    }
+
+    /// Whether it died.
+    pub(crate) fn blown() -> bool {
+        BLOWN.get()
+    }
+
+    /// Nobody dies any more.
+    pub(crate) fn put_out() {
+        WRITES.set(0);
+        BLOWN.set(false);
+    }
+
+    /// Before a line is written. The dead write nothing more.
+    pub(super) fn burn(file: &mut File, line: &str) -> io::Result<()> {
+        let dead = || io::Error::other("the process is dead");
+        if BLOWN.get() {
+            return Err(dead());
+        }
+        let left = WRITES.get();
+        if left == 0 {
+            return Ok(());
+        }
+        WRITES.set(left - 1);
+        if left > 1 {
+            return Ok(());
+        }
+        BLOWN.set(true);
+        file.write_all(&line.as_bytes()[..line.len() * usize::from(SHARE.get()) / 256])?;
+        Err(dead())
     }
 }
 

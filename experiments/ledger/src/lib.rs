@@ -23,17 +23,25 @@ mod budget;
 mod clock;
 mod error;
 mod guard;
+#[cfg(test)]
+mod histories;
+mod invoice;
 mod journal;
 mod kind;
+mod reconcile;
 mod row;
+mod summary;
 
 pub use account::{Account, AccountError, OpenReserve, Spending};
 pub use budget::{
-    BUDGET_VERSION, BudgetTerms, Claim, LevelState, Rate, Share, SharedBudget, Threshold, Warning,
+    BUDGET_VERSION, BudgetTerms, Claim, LevelState, Rate, Share, SharedBudget, Threshold, Warning, look,
 };
 pub use clock::{Clock, FakeClock, SystemClock};
 pub use error::LedgerError;
 pub use guard::{BudgetGuard, Quantum, Refused, ReserveError, Settlement, Terms};
+pub use invoice::{InvoiceLine, read_invoice};
 pub use journal::{Contents, Journal, read, verify};
 pub use kind::{Kind, Purpose};
+pub use reconcile::{Cause, Finding, ProviderSums, Reconciliation, Recorded, reconcile};
 pub use row::{Bought, Draft, LEDGER_VERSION, Row};
+pub use summary::{By, Group, clock_set_back, grouped};

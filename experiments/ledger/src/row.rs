@@ -204,11 +204,19 @@ impl Row {
         struct Versioned {
             version: u32,
         }
-        let versioned: Versioned = serde_json::from_str(line).map_err(ParseError::Json)?;
-        if versioned.version > LEDGER_VERSION {
-            return Err(ParseError::Newer(versioned.version));
+        let row: Self = match serde_json::from_str(line) {
+            Ok(row) => row,
+            // A newer row may look different altogether; it is asked for its version first.
+            Err(error) => {
+                return Err(match serde_json::from_str::<Versioned>(line) {
+                    Ok(Versioned { version }) if version > LEDGER_VERSION => ParseError::Newer(version),
+                    _ => ParseError::Json(error),
+                });
+            }
+        };
+        if row.version > LEDGER_VERSION {
+            return Err(ParseError::Newer(row.version));
         }
-        let row: Self = serde_json::from_str(line).map_err(ParseError::Json)?;
         let unhashed = without_hash(line).ok_or(ParseError::HashNotLast)?;
         let computed = digest(&unhashed);
         if computed != row.hash {

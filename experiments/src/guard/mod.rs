@@ -155,8 +155,8 @@ pub fn guard(
         price_source: order.price_source.clone(),
         price_as_of: order.price_as_of.clone(),
     };
-    let (mut guard, told) =
-        money::open(&directory.ledger(), clock, terms, Duration::ZERO, order.budget.as_deref())?;
+    let budget = order.budget.as_deref();
+    let (mut guard, told) = money::open(&directory.ledger(), clock, terms, Duration::ZERO, budget)?;
     for text in &told {
         say(text);
     }

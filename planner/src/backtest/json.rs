@@ -113,6 +113,20 @@ impl BackTest {
                 })
             })
             .collect();
+        let retrieval: Vec<Value> = self
+            .fitted
+            .retrieval
+            .iter()
+            .map(|(target, rows)| {
+                let judged = || rows.iter().filter(|row| row.judged);
+                json!({
+                    "target": target.name(), "words": target.words(), "fitted_runs": rows.len(),
+                    "in_sample_mae_points": mean_absolute(judged().map(|row| row.fitted - row.observed)),
+                    "leave_one_out": points(accuracy::score(judged().map(left_out))),
+                    "leave_paper_out": points(accuracy::score(judged().map(paper_left_out))),
+                })
+            })
+            .collect();
         json!({
             "schema": "shoestring.backtest", "version": VERSION,
             "comparable": comparable_object(&self.fitted),
@@ -128,7 +142,8 @@ impl BackTest {
                 "papers": papers,
             },
             "clipa_v2_left_out": { "table_4": clipa(|row| row.in_table_4), "all": clipa(|_| true) },
-            "hours": hours, "inverse": inverse, "predictions": lines(&self.lines()),
+            "retrieval": retrieval, "hours": hours, "inverse": inverse,
+            "predictions": lines(&self.lines()),
         })
     }
 }

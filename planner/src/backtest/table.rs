@@ -3,6 +3,7 @@
 use super::accuracy::{Held, left_out, paper_left_out};
 use super::unseen::Unseen;
 use super::{BackTest, accuracy};
+use crate::law::fit::Residual;
 
 /// One prediction against what was published.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +15,7 @@ pub struct Line {
     pub id: String,
     /// Paper or group.
     pub paper: String,
-    /// `accuracy_percent`, `device_hours`, `cost_usd` or `drop_points`.
+    /// `accuracy_percent`, `coco_image_r1_percent` and its like, `device_hours`, `cost_usd` or `drop_points`.
     pub quantity: &'static str,
     /// As published.
     pub reported: f64,
@@ -39,12 +40,23 @@ pub const COLUMNS: [&str; 10] =
     ["test", "id", "paper", "quantity", "reported", "predicted", "p10", "p90", "hit", "counted"];
 
 fn of_accuracy(test: &'static str, id: &str, paper: &str, held: Held, counted: bool) -> Line {
+    of_percent("accuracy_percent", test, id, paper, held, counted)
+}
+
+fn of_percent(
+    quantity: &'static str,
+    test: &'static str,
+    id: &str,
+    paper: &str,
+    held: Held,
+    counted: bool,
+) -> Line {
     let Held { reported, predicted, half_width } = held;
     Line {
         test,
         id: id.to_owned(),
         paper: paper.to_owned(),
-        quantity: "accuracy_percent",
+        quantity,
         reported,
         predicted,
         interval: Some(((predicted - half_width).max(0.0), (predicted + half_width).min(100.0))),
@@ -62,6 +74,16 @@ impl BackTest {
         }
         for row in &self.fitted.residuals {
             out.push(of_accuracy("leave_paper_out", &row.id, &row.paper, paper_left_out(row), row.judged));
+        }
+        for (target, rows) in &self.fitted.retrieval {
+            for (test, held) in [
+                ("leave_one_out", left_out as fn(&Residual) -> Held),
+                ("leave_paper_out", paper_left_out as fn(&Residual) -> Held),
+            ] {
+                out.extend(rows.iter().map(|row| {
+                    of_percent(target.column(), test, &row.id, &row.paper, held(row), row.judged)
+                }));
+            }
         }
         for row in &self.clipa_v2 {
             out.push(of_accuracy("clipa_v2_left_out", &row.id, accuracy::CLIPA_V2, row.held, row.in_table_4));

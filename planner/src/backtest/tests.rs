@@ -71,6 +71,40 @@ fn hours_are_predicted_without_the_run() {
 }
 
 #[test]
+fn retrieval_is_predicted_without_the_run() {
+    assert_eq!(RESULT.fitted.retrieval.len(), 4);
+    for (target, rows) in &RESULT.fitted.retrieval {
+        let judged = || rows.iter().filter(|row| row.judged);
+        let one = accuracy::score(judged().map(accuracy::left_out));
+        let seen = mean_absolute(judged().map(|row| row.fitted - row.observed));
+        let least = if target.name().starts_with("coco") { 100 } else { 45 };
+        assert!(one.rows >= least && one.mae < 1.3 && seen < one.mae, "{target:?} {seen} {one:?}");
+        assert!((0.75..=0.88).contains(&one.coverage), "{target:?} {one:?}");
+        let paper = accuracy::score(judged().map(accuracy::paper_left_out));
+        assert!(one.mae < paper.mae && paper.mae < 3.0, "{target:?} {paper:?}");
+    }
+}
+
+#[test]
+fn what_was_retrieved_moves_nothing_that_is_said_of_it() {
+    let (target, rows) = &RESULT.fitted.retrieval[0];
+    let column = *target as usize;
+    let mut altered = published::runs().to_vec();
+    let run = altered.iter_mut().find(|run| run.id == "clipav2-H14-dc-84-224").expect("there");
+    run.retrieval_percent[column] = run.retrieval_percent[column].map(|recall| recall - 3.0);
+    let again = fit::fit(&altered).expect("fits");
+    let of = |rows: &[fit::Residual]| {
+        rows.iter().find(|row| row.id == "clipav2-H14-dc-84-224").expect("reported").left_out
+    };
+    // Exact but for the robust weights of the other runs.
+    let (before, after) = (of(rows), of(&again.retrieval[0].1));
+    assert!((before - after).abs() < 0.05, "{before} {after}");
+    for (row, other) in RESULT.fitted.residuals.iter().zip(&again.residuals) {
+        assert_eq!(row, other, "retrieval is in no fit of ImageNet's law");
+    }
+}
+
+#[test]
 fn the_inverse_law_meets_the_tables() {
     let errors = |name: &str| {
         let (_, points) =

@@ -50,6 +50,7 @@ impl BackTest {
         if every_run {
             self.run_lines(&mut out);
         }
+        self.retrieval_lines(&mut out);
         self.clipa_v2_lines(&mut out);
         self.hours_lines(&mut out);
         self.inverse_lines(&mut out);
@@ -108,6 +109,26 @@ impl BackTest {
             };
             let _ =
                 writeln!(out, "{:<52} {:>8.1}  {:<18}  {:<18}", row.id, row.observed, cell(one), cell(paper));
+        }
+    }
+
+    fn retrieval_lines(&self, out: &mut String) {
+        if self.fitted.retrieval.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            out,
+            "\nRetrieval, in points of recall at rank 1, by laws on top of the one for ImageNet; the run, or its whole\n\
+             paper, is left out of both.\n\n\
+             {:<44} {:>5}   {:<19}   paper left out\n{:<44} {:>5}   {:>5} {:>6} {:>6}   {:>5} {:>6} {:>6}",
+            "", "", "run left out", "target", "runs", "MAE", "bias", "within", "MAE", "bias", "within"
+        );
+        for (target, rows) in &self.fitted.retrieval {
+            let judged = || rows.iter().filter(|row| row.judged);
+            let one = accuracy::score(judged().map(left_out));
+            let paper = accuracy::score(judged().map(paper_left_out));
+            let _ =
+                writeln!(out, "{:<44} {:>5}   {}   {}", target.words(), one.rows, points(one), points(paper));
         }
     }
 

@@ -53,7 +53,7 @@ impl Unseen {
 /// Predicts `runs`. Those that are also among `known`, by their name or by everything that was trained, are taken
 /// out and the law is fitted again without them.
 pub fn unseen(runs: &[PublishedRun], known: &[PublishedRun]) -> Result<Unseen, FitError> {
-    let among = |seen: &PublishedRun| runs.iter().any(|run| run.id == seen.id || same_training(run, seen));
+    let among = |seen: &PublishedRun| runs.iter().any(|run| run.id == seen.id || run.same_training(seen));
     let (hidden, kept): (Vec<PublishedRun>, Vec<PublishedRun>) = known.iter().cloned().partition(among);
     let refitted;
     let law = if hidden.is_empty() {
@@ -93,27 +93,6 @@ fn row(law: &Law, run: &PublishedRun) -> UnseenRow {
             .zip(predicted.zip(run.usd_per_hour))
             .map(|(cost, (hours, price))| (cost, hours.map(|hours| price.per_hour_for(hours)))),
     }
-}
-
-/// Within rounding, the same training.
-fn same_training(a: &PublishedRun, b: &PublishedRun) -> bool {
-    let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.03;
-    let sizes = match (a.image_parameters, b.image_parameters) {
-        (Some(a), Some(b)) => near(a, b),
-        _ => false,
-    };
-    sizes
-        && a.family == b.family
-        && a.dataset == b.dataset
-        && !a.stages.is_empty()
-        && a.stages.len() == b.stages.len()
-        && a.accuracy_percent == b.accuracy_percent
-        && a.stages.iter().zip(&b.stages).all(|(a, b)| {
-            a.image_tokens == b.image_tokens
-                && a.text_tokens == b.text_tokens
-                && a.text_reduction == b.text_reduction
-                && near(a.samples.0 as f64, b.samples.0 as f64)
-        })
 }
 
 /// Device hours, all stages, where the row names hardware and an architecture that are known.

@@ -14,6 +14,7 @@ use super::inverse::InverseLaw;
 use super::parameters::{self, Coefficients, GLOBALS};
 use super::range::Ranges;
 use super::refine::{self, PaperSpread};
+use super::retrieval::{self, RetrievalTarget};
 use super::solver::{self, Gradient, Problem, Solution};
 use crate::dataset;
 use crate::published::PublishedRun;
@@ -57,6 +58,8 @@ pub struct FittedLaw {
     pub law: Law,
     /// Every run of the fit, in the order given, with what the law says of it when it has and has not seen it.
     pub residuals: Vec<Residual>,
+    /// The retrieval laws' residuals, in percent recalled at rank 1.
+    pub retrieval: Vec<(RetrievalTarget, Vec<Residual>)>,
     /// Every other run with the reason why it is not comparable, in the order given.
     pub excluded: Vec<(String, Exclusion)>,
     /// Steps that the solver took.
@@ -220,16 +223,23 @@ const ROW_SD: f64 = 0.6;
 const SHORT_SD: f64 = 0.4;
 const LOW_SD: f64 = 0.3;
 
+/// Standard deviation in points that the fit grants a run.
+fn granted_sd(run: &PublishedRun) -> f64 {
+    let short = interval::shortness(run.samples_seen().0 as f64).min(4.0);
+    let low = ((comparable::JUDGED_ACCURACY - run.accuracy_percent) / 10.0).max(0.0);
+    ROW_SD + SHORT_SD * short + LOW_SD * low
+}
+
+/// What a run counts for beside a long one (1): the square of the ratio of their standard deviations.
+pub(super) fn worth(run: &PublishedRun) -> f64 {
+    (ROW_SD / granted_sd(run)).powi(2)
+}
+
 /// The runs that the law is fitted on.
 pub(super) fn observations(runs: &[PublishedRun]) -> Vec<Observation<'_>> {
     runs.iter()
         .filter(|run| comparable::exclusion(run).is_none())
-        .filter_map(|run| {
-            let subject = subject_of(run)?;
-            let short = interval::shortness(run.samples_seen().0 as f64).min(4.0);
-            let low = ((comparable::JUDGED_ACCURACY - run.accuracy_percent) / 10.0).max(0.0);
-            Some(Observation { run, subject, sd: ROW_SD + SHORT_SD * short + LOW_SD * low })
-        })
+        .filter_map(|run| Some(Observation { run, subject: subject_of(run)?, sd: granted_sd(run) }))
         .collect()
 }
 
@@ -419,7 +429,7 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
     let paper_widths: BTreeMap<&str, Width> =
         by_paper.par_iter().map(|(paper, _)| (*paper, fitted_without(Some(*paper)))).collect();
 
-    let residuals = rows
+    let residuals: Vec<Residual> = rows
         .iter()
         .enumerate()
         .map(|(index, row)| {
@@ -452,6 +462,13 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
                 .collect()
         })
         .collect();
+    let (mut retrieval_laws, mut retrieval) = (Vec::new(), Vec::new());
+    for target in RetrievalTarget::ALL {
+        if let Some((law, said)) = retrieval::fit(target, runs, &rows, &residuals)? {
+            retrieval_laws.push(law);
+            retrieval.push((target, said));
+        }
+    }
     let law = Law {
         coefficients: c,
         width,
@@ -459,11 +476,12 @@ pub fn fit(runs: &[PublishedRun]) -> Result<FittedLaw, FitError> {
         ranges,
         inverse: InverseLaw::fitted(runs)?,
         paper_spread: PaperSpread::of(&of_paper),
+        retrieval: retrieval_laws,
         error_multiplier: 1.0,
     };
     let excluded =
         runs.iter().filter_map(|run| Some((run.id.clone(), comparable::exclusion(run)?))).collect();
-    Ok(FittedLaw { law, residuals, excluded, steps: solution.steps })
+    Ok(FittedLaw { law, residuals, retrieval, excluded, steps: solution.steps })
 }
 
 /// Predictions in percent for `runs` by a law fitted on those for which `held_out` is false: id, observed,

@@ -14,6 +14,7 @@ pub mod inverse;
 mod parameters;
 mod range;
 mod refine;
+mod retrieval;
 mod solver;
 mod stored;
 #[cfg(test)]
@@ -30,7 +31,9 @@ use self::inverse::InverseLaw;
 use self::parameters::Coefficients;
 pub use self::range::Extrapolation;
 use self::range::Ranges;
-pub use self::refine::{Offset, PaperSpread};
+pub use self::refine::{Offset, OwnRun, PaperSpread, Refined};
+use self::retrieval::RetrievalLaw;
+pub use self::retrieval::RetrievalTarget;
 pub use self::stored::{LAW_VERSION, StoredLawError, fingerprint, read_law, write_law};
 use crate::compute;
 use crate::dataset;
@@ -49,6 +52,8 @@ pub struct Law {
     ranges: Ranges,
     inverse: InverseLaw,
     paper_spread: PaperSpread,
+    /// Those that enough runs report, in the order of [`RetrievalTarget::ALL`].
+    retrieval: Vec<RetrievalLaw>,
     /// Of a user's own runs ([`Offset`]); 1 without any.
     error_multiplier: f64,
 }

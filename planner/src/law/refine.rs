@@ -8,13 +8,12 @@
 //! offset = n · mean(r) / (n + k),   k = variance within papers / variance between papers
 //! ```
 //!
-//! and the law's z is multiplied with exp(offset), so that ranking and the ends at 0 and 100 % stay as they are. Both
-//! variances are those of the leave-paper-out fit. The interval is not narrowed: it was measured on whole papers.
+//! and the law's z is multiplied with exp(offset), so that ranking and the ends at 0 and 100 % stay as they are. A short
+//! run is a part of one, by the square of the standard deviation that the fit grants it. Both variances are those of the
+//! leave-paper-out fit. The interval is not narrowed: it was measured on whole papers.
 
-use super::accuracy;
-use super::case::Case;
-use super::{Law, fit};
-use crate::published::PublishedRun;
+use super::{Law, accuracy, fit};
+use crate::published::{self, PublishedRun};
 
 /// How papers differ from the law as a whole, and runs from their paper: standard deviations of r.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,27 +62,30 @@ impl PaperSpread {
 pub struct Offset {
     /// Runs that count.
     pub runs: usize,
-    /// Mean of r over them.
+    /// Long runs that they are worth together: short ones, which the law itself holds loosely, count less.
+    pub worth: f64,
+    /// Mean of r over them, weighted so.
     pub mean: f64,
-    /// n / (n + k), from 0 to 1.
+    /// worth / (worth + k), from 0 to 1.
     pub weight: f64,
 }
 
 impl Offset {
     /// Nothing is moved.
-    pub const NONE: Self = Self { runs: 0, mean: 0.0, weight: 0.0 };
+    pub const NONE: Self = Self { runs: 0, worth: 0.0, mean: 0.0, weight: 0.0 };
 
-    /// Of residuals r.
+    /// Of residuals r, each with what its run is worth (1: a long one).
     #[must_use]
-    pub fn of(residuals: &[f64], spread: PaperSpread) -> Self {
-        let count = residuals.len() as f64;
-        if residuals.is_empty() || spread.between <= 0.0 {
-            return Self { runs: residuals.len(), ..Self::NONE };
+    pub fn of(residuals: &[(f64, f64)], spread: PaperSpread) -> Self {
+        let worth: f64 = residuals.iter().map(|(_, worth)| worth).sum();
+        if worth <= 0.0 || spread.between <= 0.0 {
+            return Self { runs: residuals.len(), worth, ..Self::NONE };
         }
         Self {
             runs: residuals.len(),
-            mean: residuals.iter().sum::<f64>() / count,
-            weight: count / (count + spread.runs_for_half()),
+            worth,
+            mean: residuals.iter().map(|(residual, worth)| residual * worth).sum::<f64>() / worth,
+            weight: worth / (worth + spread.runs_for_half()),
         }
     }
 
@@ -101,6 +103,34 @@ pub(super) fn residual(predicted_percent: f64, observed_percent: f64) -> Option<
     Some((z(observed_percent)? / z(predicted_percent)?).ln())
 }
 
+/// A user's run that counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnRun {
+    /// Its name.
+    pub id: String,
+    /// `ImageNet` zero-shot accuracy in percent as measured.
+    pub observed_percent: f64,
+    /// The same as the law predicts it without any offset.
+    pub predicted_percent: f64,
+    /// 1 for a long run, less for a short one.
+    pub worth: f64,
+}
+
+/// A law moved by a user's own runs, with what moved it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refined {
+    /// The law to plan with.
+    pub law: Law,
+    /// How far it was moved.
+    pub offset: Offset,
+    /// How papers differ, which decided how far.
+    pub spread: PaperSpread,
+    /// The runs that count.
+    pub counted: Vec<OwnRun>,
+    /// The other ones, each with why.
+    pub passed_over: Vec<(String, &'static str)>,
+}
+
 impl Law {
     /// How papers differ from this law, which decides how far a user's own runs move it.
     #[must_use]
@@ -108,33 +138,44 @@ impl Law {
         self.paper_spread
     }
 
-    /// The offset of a user's own trainings with their `ImageNet` zero-shot accuracies in percent. Accuracies on
-    /// other data sets must not be given: the law does not speak of them.
+    /// This law moved by a table of a user's own runs (the columns of a table of runs, `docs/formats.md`).
     #[must_use]
-    pub fn offset<'a>(&self, own: impl IntoIterator<Item = (Case<'a>, f64)>) -> Offset {
-        let residuals: Vec<f64> = own
-            .into_iter()
-            .filter_map(|(case, observed)| residual(self.predict(&case).accuracy_percent?.p50, observed))
-            .collect();
-        Offset::of(&residuals, self.paper_spread)
+    pub fn refined(&self, own: &[PublishedRun]) -> Refined {
+        let (mut counted, mut passed_over, mut residuals) = (Vec::new(), Vec::new(), Vec::new());
+        for run in own {
+            match self.own_run(run) {
+                Ok((found, residual)) => {
+                    residuals.push((residual, found.worth));
+                    counted.push(found);
+                }
+                Err(why) => passed_over.push((run.id.clone(), why)),
+            }
+        }
+        let offset = Offset::of(&residuals, self.paper_spread);
+        Refined { law: self.with_offset(offset), offset, spread: self.paper_spread, counted, passed_over }
     }
 
-    /// The offset of a table of a user's own runs (the columns of a table of runs, `docs/formats.md`). Runs that
-    /// the law is not meant for do not count.
-    #[must_use]
-    pub fn offset_of_runs(&self, own: &[PublishedRun]) -> Offset {
-        let residuals: Vec<f64> = own
-            .iter()
-            .filter(|run| super::comparable::exclusion(run).is_none())
-            .filter_map(|run| {
-                // Whatever family a run names, the user's plans follow the recipe of their architecture; what that
-                // is worth in the user's hands is part of the offset.
-                let subject = fit::subject_of(run)?;
-                let predicted = self.predict_subject(&subject, |_| false).accuracy_percent?.p50;
-                residual(predicted, run.accuracy_percent)
-            })
-            .collect();
-        Offset::of(&residuals, self.paper_spread)
+    /// A user's run with its residual, or why it does not count.
+    fn own_run(&self, run: &PublishedRun) -> Result<(OwnRun, f64), &'static str> {
+        if let Some(exclusion) = super::comparable::exclusion(run) {
+            return Err(exclusion.why());
+        }
+        if published::runs().iter().any(|seen| seen.id == run.id || seen.same_training(run)) {
+            return Err("it is among the published runs that the law was fitted on");
+        }
+        // Whatever family a run names, the user's plans follow the recipe of their architecture; what that is worth
+        // in the user's hands is part of the offset.
+        let subject = fit::subject_of(run).ok_or("a size, a length or the number of samples is missing")?;
+        let none = "the law claims no accuracy so low, or the run's is below 1 % or perfect";
+        let predicted = self.predict_subject(&subject, |_| false).accuracy_percent.ok_or(none)?.p50;
+        let residual = residual(predicted, run.accuracy_percent).ok_or(none)?;
+        let found = OwnRun {
+            id: run.id.clone(),
+            observed_percent: run.accuracy_percent,
+            predicted_percent: predicted,
+            worth: fit::worth(run),
+        };
+        Ok((found, residual))
     }
 
     /// This law with an offset, instead of any that it had.
@@ -149,7 +190,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::published;
 
     const SPREAD: PaperSpread = PaperSpread { within: 0.06, between: 0.03 };
 
@@ -165,43 +205,67 @@ mod tests {
 
     #[test]
     fn few_runs_move_the_law_less_than_many() {
-        let one = Offset::of(&[0.1], SPREAD);
-        let many = Offset::of(&[0.1; 40], SPREAD);
+        let one = Offset::of(&[(0.1, 1.0)], SPREAD);
+        let many = Offset::of(&[(0.1, 1.0); 40], SPREAD);
+        let short = Offset::of(&[(0.1, 0.2)], SPREAD);
+        assert!((short.weight - 0.2 / 4.2).abs() < 1e-12 && short.runs == 1);
         assert!((one.weight - 1.0 / 5.0).abs() < 1e-12, "k = 4");
         assert!((many.weight - 40.0 / 44.0).abs() < 1e-12);
         assert!(1.0 < one.error_multiplier() && one.error_multiplier() < many.error_multiplier());
         assert!(many.error_multiplier() < 0.1f64.exp());
         assert_eq!(Offset::of(&[], SPREAD).error_multiplier(), 1.0);
-        assert_eq!(Offset::of(&[0.5], PaperSpread::UNKNOWN).error_multiplier(), 1.0);
+        assert_eq!(Offset::of(&[(0.5, 1.0)], PaperSpread::UNKNOWN).error_multiplier(), 1.0);
     }
 
     #[test]
     fn a_lab_that_is_better_than_the_law_gets_better_predictions() {
         let law = Law::built_in();
         let base = published::find("clipav2-H14-dc-84-224").expect("there");
-        let mut own = vec![base.clone(); 12];
         let predicted = law.predict_run(base).expect("complete").accuracy_percent.expect("claimed").p50;
-        for run in &mut own {
-            run.accuracy_percent = predicted + 1.5;
-        }
-        let refined = law.with_offset(law.offset_of_runs(&own));
-        let now = refined.predict_run(base).expect("complete").accuracy_percent.expect("claimed");
+        let own: Vec<PublishedRun> = (0..12)
+            .map(|index| PublishedRun {
+                id: format!("mine-{index}"),
+                accuracy_percent: predicted + 1.5,
+                ..base.clone()
+            })
+            .collect();
+        let refined = law.refined(&own);
+        assert_eq!((refined.counted.len(), refined.passed_over.len()), (12, 0));
+        assert!(refined.counted.iter().all(|run| run.worth == 1.0 && run.predicted_percent == predicted));
+        let now = refined.law.predict_run(base).expect("complete").accuracy_percent.expect("claimed");
         assert!(predicted + 0.5 < now.p50 && now.p50 < predicted + 1.5, "{predicted} to {now:?}");
-        let error = refined.predict_run(base).expect("complete").error_percent;
+        let error = refined.law.predict_run(base).expect("complete").error_percent;
         assert!((error - (100.0 - now.p50)).abs() < 1e-9);
-        assert_eq!(refined.with_offset(Offset::NONE).predict_run(base), law.predict_run(base));
+        assert_eq!(refined.law.with_offset(Offset::NONE).predict_run(base), law.predict_run(base));
+    }
+
+    #[test]
+    fn what_does_not_count_is_named_with_its_reason() {
+        let law = Law::built_in();
+        let published = published::find("clipav2-H14-dc-84-224").expect("there").clone();
+        let mine = PublishedRun { id: "mine".into(), accuracy_percent: 80.0, ..published.clone() };
+        let mut short = PublishedRun { id: "short".into(), ..mine.clone() };
+        for stage in &mut short.stages {
+            stage.samples = crate::units::Samples(100_000);
+        }
+        let perfect = PublishedRun { id: "perfect".into(), accuracy_percent: 100.0, ..mine.clone() };
+        let refined = law.refined(&[published, mine, short, perfect]);
+        let names: Vec<&str> = refined.passed_over.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(names, ["clipav2-H14-dc-84-224", "short", "perfect"]);
+        assert_eq!(refined.counted.len(), 1);
+        assert!(refined.passed_over[1].1.contains("2.5 M samples"), "{:?}", refined.passed_over);
     }
 
     proptest! {
         #[test]
         fn the_offset_lies_between_nothing_and_the_mean(
-            residuals in proptest::collection::vec(-0.5f64..0.5, 0..20),
+            residuals in proptest::collection::vec((-0.5f64..0.5, 0.05f64..=1.0), 0..20),
             within in 0.001f64..1.0, between in 0.0f64..1.0,
         ) {
             let offset = Offset::of(&residuals, PaperSpread { within, between });
             prop_assert!((0.0..=1.0).contains(&offset.weight));
-            let mean = residuals.iter().sum::<f64>() / residuals.len().max(1) as f64;
-            prop_assert!(offset.error_multiplier().ln().abs() <= mean.abs() + 1e-12);
+            prop_assert!(offset.error_multiplier().ln().abs() <= offset.mean.abs() + 1e-12);
+            prop_assert!(offset.mean.abs() <= 0.5 && offset.worth <= residuals.len() as f64 + 1e-9);
         }
     }
 }

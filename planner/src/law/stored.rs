@@ -11,6 +11,7 @@ use super::inverse::{DropLaw, IMAGE_REDUCTIONS, InverseLaw, TEXT_REDUCTIONS};
 use super::parameters::{self, Coefficients, GLOBALS};
 use super::range::Ranges;
 use super::refine::PaperSpread;
+use super::retrieval::{self, FEATURES, RetrievalLaw, RetrievalTarget};
 use crate::dataset;
 use crate::published::PublishedRun;
 
@@ -77,6 +78,37 @@ fn drop_table(law: &DropLaw) -> toml::Table {
     table
 }
 
+fn width_table(width: Width) -> toml::Table {
+    let mut table = toml::Table::new();
+    table.insert("base_points".into(), rounded(width.base).into());
+    table.insert("per_distance_points".into(), rounded(width.per_distance).into());
+    table.insert("per_short_points".into(), rounded(width.per_short).into());
+    table.insert("unknown_data_points".into(), rounded(width.unknown_data).into());
+    table.insert("unknown_family_points".into(), rounded(width.unknown_family).into());
+    table
+}
+
+fn retrieval_table(law: &RetrievalLaw) -> toml::Table {
+    let mut table = toml::Table::new();
+    for ((name, ..), value) in FEATURES.iter().zip(&law.theta) {
+        table.insert((*name).into(), rounded(*value).into());
+    }
+    let effects = |all: Vec<(&str, usize)>| -> toml::Table {
+        all.into_iter()
+            .filter(|(_, at)| law.theta[*at] != 0.0)
+            .map(|(name, at)| (name.to_owned(), rounded(law.theta[at]).into()))
+            .collect()
+    };
+    let sets = dataset::known().iter().enumerate().filter(|(index, _)| dataset::quality_of(*index) == *index);
+    let sets = effects(sets.map(|(index, set)| (set.name, retrieval::dataset_at(index))).collect());
+    let families =
+        effects(Family::ALL.iter().map(|family| (family.name(), retrieval::family_at(*family))).collect());
+    table.insert("dataset".into(), sets.into());
+    table.insert("family".into(), families.into());
+    table.insert("interval".into(), width_table(law.width).into());
+    table
+}
+
 /// The fitted law as `law.toml`; `runs_csv` is the text of the table it was fitted on.
 #[must_use]
 pub fn write_law(fitted: &FittedLaw, runs_csv: &str) -> String {
@@ -117,13 +149,7 @@ pub fn write_law(fitted: &FittedLaw, runs_csv: &str) -> String {
     }
     root.insert("family_error_multiplier".into(), families.into());
 
-    let mut width = toml::Table::new();
-    width.insert("base_points".into(), rounded(law.width.base).into());
-    width.insert("per_distance_points".into(), rounded(law.width.per_distance).into());
-    width.insert("per_short_points".into(), rounded(law.width.per_short).into());
-    width.insert("unknown_data_points".into(), rounded(law.width.unknown_data).into());
-    width.insert("unknown_family_points".into(), rounded(law.width.unknown_family).into());
-    root.insert("interval".into(), width.into());
+    root.insert("interval".into(), width_table(law.width).into());
 
     let mut papers = toml::Table::new();
     papers.insert("within_sd".into(), rounded(law.paper_spread.within).into());
@@ -144,6 +170,9 @@ pub fn write_law(fitted: &FittedLaw, runs_csv: &str) -> String {
     inverse.insert("text".into(), by_name(&law.inverse.text, TEXT_REDUCTIONS.map(|(_, name)| name)));
     inverse.insert("tuning_mask".into(), drop_table(&law.inverse.tuning_mask).into());
     root.insert("inverse".into(), inverse.into());
+    let retrieval: toml::Table =
+        law.retrieval.iter().map(|law| (law.target.name().to_owned(), retrieval_table(law).into())).collect();
+    root.insert("retrieval".into(), retrieval.into());
     format!(
         "# The accuracy law, fitted on runs.csv. Written by `shoestring law fit`;\n\
          # a test fits it again and compares.\n{root}"
@@ -174,6 +203,47 @@ impl Reader {
             size_exponent: number("size_exponent")?,
             length_exponent: number("length_exponent")?,
         })
+    }
+
+    fn width(&self, path: &[&str]) -> Result<Width, StoredLawError> {
+        let at = |field| [path, &[field]].concat();
+        Ok(Width {
+            base: self.number(&at("base_points"))?,
+            per_distance: self.number(&at("per_distance_points"))?,
+            per_short: self.number(&at("per_short_points"))?,
+            unknown_data: self.number(&at("unknown_data_points"))?,
+            // Absent in files of older programs.
+            unknown_family: self.find(&at("unknown_family_points")).unwrap_or(0.0),
+        })
+    }
+
+    /// The law of a target; `None` where the file has none.
+    fn retrieval_law(
+        &self,
+        target: RetrievalTarget,
+        runs: &[PublishedRun],
+    ) -> Result<Option<RetrievalLaw>, StoredLawError> {
+        let name = target.name();
+        if self.find(&["retrieval", name, FEATURES[0].0]).is_none() {
+            return Ok(None);
+        }
+        let mut features = [0.0; FEATURES.len()];
+        for (value, (feature, ..)) in features.iter_mut().zip(FEATURES) {
+            *value = self.number(&["retrieval", name, feature])?;
+        }
+        let mut theta = RetrievalLaw::without_effects(features);
+        for (index, set) in dataset::known().iter().enumerate() {
+            if let Some(value) = self.find(&["retrieval", name, "dataset", set.name]) {
+                theta[retrieval::dataset_at(index)] = value;
+            }
+        }
+        for family in Family::ALL {
+            if let Some(value) = self.find(&["retrieval", name, "family", family.name()]) {
+                theta[retrieval::family_at(*family)] = value;
+            }
+        }
+        let width = self.width(&["retrieval", name, "interval"])?;
+        Ok(Some(RetrievalLaw::new(target, theta, width, runs)))
     }
 
     fn drop_laws(&self, kind: &str, names: [&str; 4]) -> Result<[DropLaw; 4], StoredLawError> {
@@ -216,14 +286,7 @@ pub fn read_law(text: &str, runs: &[PublishedRun], runs_csv: &str) -> Result<Law
     let image_names = IMAGE_REDUCTIONS.map(|(_, name)| name);
     Ok(Law {
         coefficients: Coefficients { values },
-        width: Width {
-            base: reader.number(&["interval", "base_points"])?,
-            per_distance: reader.number(&["interval", "per_distance_points"])?,
-            per_short: reader.number(&["interval", "per_short_points"])?,
-            unknown_data: reader.number(&["interval", "unknown_data_points"])?,
-            // Absent in files of older programs.
-            unknown_family: reader.find(&["interval", "unknown_family_points"]).unwrap_or(0.0),
-        },
+        width: reader.width(&["interval"])?,
         surroundings: Surroundings::new(runs),
         ranges: Ranges::of(&fit::observations(runs)),
         inverse: InverseLaw {
@@ -237,6 +300,10 @@ pub fn read_law(text: &str, runs: &[PublishedRun], runs_csv: &str) -> Result<Law
             (Some(within), Some(between)) => PaperSpread { within, between },
             _ => PaperSpread::UNKNOWN,
         },
+        retrieval: RetrievalTarget::ALL
+            .into_iter()
+            .filter_map(|target| reader.retrieval_law(target, runs).transpose())
+            .collect::<Result<_, _>>()?,
         error_multiplier: 1.0,
     })
 }

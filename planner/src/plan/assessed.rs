@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::json::candidate_json;
-use super::money;
 use super::table::{Table, wrapped};
+use super::{OwnRunsEffect, money};
 use crate::memory::{Activations, State};
 use crate::search::Assessment;
 use crate::units::{Usd, grouped};
@@ -121,6 +121,9 @@ pub fn assessments_text(found: &[Assessment]) -> String {
         for outside in &assessed.candidate.extrapolation {
             out.extend(wrapped("    extrapolated: ", outside, COLUMNS));
         }
+        if let Some(own) = &assessed.own_runs {
+            out.extend(wrapped("    your own runs: ", &own.words(), COLUMNS));
+        }
     }
     out.push(String::new());
     out.join("\n")
@@ -136,6 +139,8 @@ pub fn assessments_json(found: &[Assessment]) -> Value {
             value.insert("name".into(), assessed.name.clone().into());
             value.insert("cap_usd".into(), assessed.cap.dollars().into());
             value.insert("within_cap_probability".into(), assessed.within_cap.into());
+            let own = assessed.own_runs.as_ref().map(OwnRunsEffect::json);
+            value.insert("own_runs".into(), own.unwrap_or_default());
             Value::Object(value)
         })
         .collect();

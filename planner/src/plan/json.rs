@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{PLAN_SCHEMA, PLAN_VERSION, Plan, Tier, TierPlan};
+use super::{OwnRunsEffect, PLAN_SCHEMA, PLAN_VERSION, Plan, Tier, TierPlan};
 use crate::search::Candidate;
 use crate::spread::Spread;
 use crate::units::{Hours, Usd};
@@ -38,6 +38,7 @@ impl Plan {
             "budget_usd": self.budget.dollars(),
             "confidence": self.request.confidence,
             "chosen": candidate_json(&self.chosen),
+            "retrieval_percent": self.retrieval_json(),
             "tie": {
                 "tolerance_points": self.tie.tolerance_points,
                 "tied": self.tie.tied,
@@ -70,6 +71,7 @@ impl Plan {
             })).collect::<Vec<_>>(),
             "reasoning": self.reasoning_json(),
             "remarks": self.remarks,
+            "own_runs": self.own_runs.as_ref().map(OwnRunsEffect::json),
             "tiers": self.tiers.iter().map(tier).collect::<Vec<_>>(),
             "recipe": self.recipe.recipe,
         })

@@ -3,7 +3,9 @@
 mod assessed;
 mod explained;
 mod json;
+mod own_runs;
 mod recipe;
+mod retrieval;
 mod table;
 mod text;
 
@@ -13,6 +15,7 @@ use crate::search::{Candidate, Request};
 use crate::units::Usd;
 
 pub use self::assessed::{assessments_json, assessments_text};
+pub use self::own_runs::OwnRunsEffect;
 pub use self::recipe::recipe_of;
 
 /// Version of the JSON form.
@@ -47,6 +50,8 @@ pub struct Plan {
     pub sources: Vec<SourceNote>,
     /// What nobody stated or measured, and warnings.
     pub remarks: Vec<String>,
+    /// What the user's own runs moved, where there are any.
+    pub own_runs: Option<OwnRunsEffect>,
     /// Further budgets.
     pub tiers: Vec<Tier>,
     /// What was aimed at, where it was an accuracy and not a budget.

@@ -46,7 +46,13 @@ impl Plan {
         out.extend(stage_table(chosen));
         out.push(String::new());
         out.extend(expectation(chosen));
+        if let Some(words) = self.retrieval_words() {
+            out.extend(wrapped("  retrieval (80 %): ", &words, COLUMNS));
+        }
         out.push(String::new());
+        if let Some(own) = &self.own_runs {
+            section(&mut out, "Your own runs", [own.words().as_str()]);
+        }
         section(&mut out, "Why this one", [self.tie.words.as_str()]);
         section(&mut out, "What binds", self.binding.iter().map(|binding| binding.words.as_str()));
         section(&mut out, "The next dollar", [self.marginal.words.as_str()]);

@@ -220,6 +220,15 @@ impl Row<'_> {
         }
     }
 
+    /// Several percentages.
+    pub(super) fn percents<const N: usize>(&self, columns: [&str; N]) -> Result<[Option<f64>; N], RunsError> {
+        let mut out = [None; N];
+        for (value, column) in out.iter_mut().zip(columns) {
+            *value = self.percent(column)?;
+        }
+        Ok(out)
+    }
+
     /// A number that must be there.
     pub(super) fn needed_number(&self, column: &str, least: f64) -> Result<f64, RunsError> {
         self.needed(column)?;

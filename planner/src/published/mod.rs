@@ -10,7 +10,9 @@ use serde::Deserialize;
 
 pub use self::fields::RunsError;
 use self::fields::Table;
-use crate::law::{Family, StageShape};
+use crate::compute;
+use crate::law::{Family, RetrievalTarget, StageShape};
+use crate::recipe::Recipe;
 use crate::units::{Hours, Samples, Usd};
 
 /// The embedded table (`planner/data/runs.csv`).
@@ -66,6 +68,8 @@ pub struct PublishedRun {
     pub cost: Option<Usd>,
     /// ImageNet-1k zero-shot top-1 accuracy in percent.
     pub accuracy_percent: f64,
+    /// Recall at rank 1 in percent, by [`RetrievalTarget`].
+    pub retrieval_percent: [Option<f64>; RetrievalTarget::ALL.len()],
     /// The row that reports the same training under another name.
     pub same_as: Option<String>,
     /// `exact`, `inferred` or `read-from-figure`.
@@ -81,6 +85,70 @@ impl PublishedRun {
     #[must_use]
     pub fn samples_seen(&self) -> Samples {
         self.stages.iter().map(|stage| stage.samples).sum()
+    }
+
+    /// Whether two runs are the same training with the same result, within rounding, whatever their names.
+    #[must_use]
+    pub fn same_training(&self, other: &Self) -> bool {
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.03;
+        let sizes = match (self.image_parameters, other.image_parameters) {
+            (Some(a), Some(b)) => near(a, b),
+            _ => false,
+        };
+        sizes
+            && self.family == other.family
+            && self.dataset == other.dataset
+            && !self.stages.is_empty()
+            && self.stages.len() == other.stages.len()
+            && self.accuracy_percent == other.accuracy_percent
+            && self.stages.iter().zip(&other.stages).all(|(a, b)| {
+                a.image_tokens == b.image_tokens
+                    && a.text_tokens == b.text_tokens
+                    && a.text_reduction == b.text_reduction
+                    && near(a.samples.0 as f64, b.samples.0 as f64)
+            })
+    }
+
+    /// A user's run as its recipe says it, trained up to `samples` (a run that a cap ended has seen fewer than its
+    /// recipe's), with its `ImageNet` zero-shot accuracy in percent.
+    #[must_use]
+    pub fn of_recipe(recipe: &Recipe, id: &str, samples: Samples, accuracy_percent: f64) -> Self {
+        let architecture = &recipe.architecture;
+        let counts = compute::parameters(architecture);
+        let mut left = samples;
+        let mut stages = Vec::new();
+        for stage in &recipe.stages {
+            if left == Samples(0) {
+                break;
+            }
+            let seen = Samples(stage.samples.0.min(left.0));
+            left = Samples(left.0 - seen.0);
+            stages.push(StageShape { samples: seen, ..StageShape::of(stage, architecture) });
+        }
+        Self {
+            id: id.to_owned(),
+            paper: "own".to_owned(),
+            model: architecture.name.clone(),
+            family: Family::of(architecture),
+            initialised_from: None,
+            image_parameters: Some(counts.image as f64),
+            text_parameters: counts.text as f64,
+            patch_size: Some(architecture.vision_cfg.patch_size),
+            dataset: recipe.data.name.clone(),
+            unique_samples: Some(recipe.data.unique_samples),
+            stages,
+            hardware: None,
+            device_hours: None,
+            hours_basis: None,
+            usd_per_hour: None,
+            cost: None,
+            accuracy_percent,
+            retrieval_percent: [None; RetrievalTarget::ALL.len()],
+            same_as: None,
+            confidence: "exact".to_owned(),
+            source: String::new(),
+            notes: String::new(),
+        }
     }
 
     /// `CLIPA-v2 (2306.15658): ViT-H/14, clipav2-H14-dc-70-224`: for a sentence.

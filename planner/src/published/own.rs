@@ -3,7 +3,7 @@
 use super::fields::{Row, RunsError};
 use super::{HoursBasis, PublishedRun};
 use crate::dataset;
-use crate::law::{Family, StageShape};
+use crate::law::{Family, RetrievalTarget, StageShape};
 use crate::recipe::{ImageReduction, TextReduction, kept_image_tokens};
 use crate::units::{Hours, Samples, Tokens, Usd};
 
@@ -53,6 +53,7 @@ pub(super) fn run(row: &Row<'_>) -> Result<PublishedRun, RunsError> {
         usd_per_hour: row.number("usd_per_hour", 0.0)?.map(Usd::from_dollars),
         cost: row.number("cost_usd", 0.0)?.map(Usd::from_dollars),
         accuracy_percent: row.accuracy("accuracy_percent")?,
+        retrieval_percent: row.percents(RetrievalTarget::ALL.map(RetrievalTarget::column))?,
         same_as: row.some("same_as"),
         confidence: row.text("confidence").to_owned(),
         source: row.text("source").to_owned(),

@@ -67,6 +67,12 @@ pub(super) fn run(row: &Row<'_>) -> Result<PublishedRun, RunsError> {
         usd_per_hour: price,
         cost,
         accuracy_percent: row.accuracy("imagenet_zero_shot_top1")?,
+        retrieval_percent: row.percents([
+            "coco_image_retrieval_R1",
+            "coco_text_retrieval_R1",
+            "flickr_image_retrieval_R1",
+            "flickr_text_retrieval_R1",
+        ])?,
         same_as: None,
         confidence: row.text("confidence").to_owned(),
         source: row.text("source").to_owned(),

@@ -69,6 +69,17 @@ impl Recipe {
             let hint = "count the different image-caption pairs";
             return Err(refuse("data.unique_samples", 0, "must be at least 1", hint));
         }
+        let reading = &self.data.reading;
+        if !(reading.least_crop_percent > 0.0 && reading.least_crop_percent <= 100.0) {
+            let hint = "40 shows at least two fifths of every picture, 100 all of it";
+            let value = reading.least_crop_percent;
+            return Err(refuse("data.reading.least_crop_percent", value, "is no part of a picture", hint));
+        }
+        if !(0.0..=100.0).contains(&reading.tolerated_bad_percent) {
+            let hint = "10 gives up when more than a tenth of the samples cannot be used";
+            let value = reading.tolerated_bad_percent;
+            return Err(refuse("data.reading.tolerated_bad_percent", value, "is no percentage", hint));
+        }
         self.architecture.check()?;
         if self.stages.is_empty() {
             return Err(refuse("stage", "[]", "has no stages", "add at least one [[stage]]"));

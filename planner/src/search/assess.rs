@@ -6,10 +6,10 @@ use super::machine::Machine;
 use super::request::{DataRequest, HardwareRequest, Request, StatedPrice};
 use super::space::Space;
 use crate::accelerator;
-use crate::law::Law;
 use crate::memory::largest_microbatch;
 use crate::money;
 use crate::offer::{self, Offer, THIS_MACHINE};
+use crate::plan::OwnRunsEffect;
 use crate::recipe::Recipe;
 use crate::units::Usd;
 
@@ -24,6 +24,8 @@ pub struct Assessment {
     pub candidate: Candidate,
     /// Probability that carrying it out costs at most the cap.
     pub within_cap: f64,
+    /// What the user's own runs moved, where there are any.
+    pub own_runs: Option<OwnRunsEffect>,
     /// What does not fit into memory, in words.
     pub does_not_fit: Option<String>,
 }
@@ -42,13 +44,13 @@ pub fn assess(recipe: &Recipe, request: &Request) -> Result<Assessment, SearchEr
                 .then_some(StatedPrice::PerMachineHour(hardware.usd_per_hour)),
             ..HardwareRequest::default()
         },
-        data: DataRequest::Own(recipe.data.clone()),
+        data: DataRequest::Own(Box::new(recipe.data.clone())),
         data_stated: true,
         // Read once in the life of a program.
         own_architecture: Some(Box::leak(Box::new(recipe.architecture.clone()))),
         ..request.clone()
     };
-    let space = Space::new(&request, Law::built_in())?;
+    let space = Space::new(&request, request.law())?;
     let Some(&architecture) = space.architectures.first() else {
         let hint = "write an [architecture] into the recipe";
         return Err(RequestError::new("architecture", "-", "there is none", hint).into());
@@ -76,11 +78,13 @@ pub fn assess(recipe: &Recipe, request: &Request) -> Result<Assessment, SearchEr
         return Err(SearchError::OutOfReach { reason: "a step does not fit into memory".to_owned(), hint });
     };
     let candidate = space.with_evidence(candidate);
+    let own_runs = space.own_runs(&candidate);
     Ok(Assessment {
         name: recipe.name.clone(),
         cap: recipe.budget.cap_usd,
         candidate,
         within_cap,
+        own_runs,
         does_not_fit: None,
     })
 }

@@ -3,7 +3,6 @@
 use super::error::SearchError;
 use super::request::Request;
 use super::space::Space;
-use crate::law::Law;
 use crate::spread::Spread;
 use crate::units::{Hours, Usd};
 
@@ -27,7 +26,7 @@ pub struct FrontierPoint {
 /// The most accurate plan of every budget that buys one, in the order given. Plans that a tie would prefer for their
 /// evidence lie up to the tolerance below this line.
 pub fn frontier(request: &Request, budgets: &[Usd]) -> Result<Vec<FrontierPoint>, SearchError> {
-    let space = Space::new(request, Law::built_in())?;
+    let space = Space::new(request, request.law())?;
     let mut points = Vec::with_capacity(budgets.len());
     for &budget in budgets {
         let best = match space.decide(budget) {

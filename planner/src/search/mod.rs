@@ -21,6 +21,7 @@ mod hardware;
 mod machine;
 mod marginal;
 mod menu;
+mod own_runs;
 mod published_rows;
 mod rate;
 mod request;
@@ -54,7 +55,7 @@ use crate::plan::{Plan, recipe_of};
 /// Turns a request into a plan: the first budget's, with a tier for each further one; or the cheapest plan for an
 /// accuracy, where one is aimed at.
 pub fn plan(request: &Request) -> Result<Plan, SearchError> {
-    let law = Law::built_in();
+    let law = request.law();
     // What is not known exactly is tried beside the plan itself.
     std::thread::scope(|scope| {
         let beside = scope.spawn(|| sensitivity::speed(request, law));
@@ -86,6 +87,7 @@ fn planned(request: &Request, law: &'static Law) -> Result<Plan, SearchError> {
         inverse_law: space.inverse_law(&chosen),
         sources: space.sources(&chosen),
         remarks: space.remarks(&chosen),
+        own_runs: space.own_runs(&chosen),
         tiers: space.tiers(&chosen)?,
         target: request.target_accuracy_percent.map(|accuracy| space.target(accuracy, &chosen)),
         sensitivity: space.sensitivity(&outcome, budget),

@@ -20,7 +20,7 @@ pub fn time_rough_look(
     request: &super::Request,
     clock: &mut dyn FnMut() -> f64,
 ) -> Result<LookTime, super::SearchError> {
-    let space = Space::new(request, crate::law::Law::built_in())?;
+    let space = Space::new(request, request.law())?;
     let budget = request.budgets.first().copied().unwrap_or_default();
     let start = clock();
     space.look(budget);

@@ -8,6 +8,7 @@ use super::menu::MenuLimits;
 use super::schedule::FEWEST_USEFUL_SAMPLES;
 use crate::architecture::Architecture;
 use crate::calibration::{Calibration, StoredPictures};
+use crate::law::{Law, Refined};
 use crate::money::{Extra, ExtraPrice};
 use crate::offer::Offer;
 use crate::recipe::{Data, ImageReduction, TextReduction};
@@ -67,7 +68,7 @@ pub enum DataRequest {
         unique_samples: Option<Samples>,
     },
     /// The user's own, from a recipe or `dataset.toml`.
-    Own(Data),
+    Own(Box<Data>),
 }
 
 impl Default for DataRequest {
@@ -164,6 +165,8 @@ pub struct Request {
     pub image_reductions: Vec<ImageReduction>,
     /// How captions may be shortened.
     pub text_reductions: Vec<TextReduction>,
+    /// The law moved by the user's own runs, and what moved it; left out, the built-in law.
+    pub own_runs: Option<&'static Refined>,
     /// A measurement of the hardware, which replaces the prior on its speed.
     pub calibration: Option<Calibration>,
     /// How the user's own pictures are stored, where that is known.
@@ -207,6 +210,7 @@ impl Request {
                 ImageReduction::Block,
             ],
             text_reductions: vec![TextReduction::Truncate, TextReduction::Block, TextReduction::Syntax],
+            own_runs: None,
             calibration: None,
             stored: None,
             today,
@@ -335,6 +339,12 @@ impl Request {
             return Err(RequestError::new("--fixed text_tokens", tokens, problem, hint));
         }
         Ok(())
+    }
+
+    /// The law to plan with.
+    #[must_use]
+    pub fn law(&self) -> &'static Law {
+        self.own_runs.map_or_else(Law::built_in, |refined| &refined.law)
     }
 
     pub(super) fn limits(&self) -> MenuLimits {

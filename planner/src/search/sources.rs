@@ -129,6 +129,11 @@ impl Space<'_> {
             let age = age_words(&as_of, age);
             remarks.push(format!("the price is {age}: `shoestring prices update` fetches newer ones"));
         }
+        if self.training.known && chosen.architecture.vision_cfg.attention_pool().is_some() {
+            remarks.push(
+                "no published run here pools by attention: the law counts it as a class token".to_owned(),
+            );
+        }
         if self.request.calibration.is_some() && self.calibration().is_none() {
             let machine = self.request.calibration.as_ref().map_or("", |Calibration { machine, .. }| machine);
             remarks.push(format!("the calibration is of this machine ({machine}): not used for rented ones"));

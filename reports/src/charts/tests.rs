@@ -6,7 +6,7 @@ use super::scene::{Item, Rect};
 use super::*;
 use crate::fixture::{Sample, planned_inputs, usd};
 use crate::read::read_runs;
-use crate::{BackTestGroup, DropSeries};
+use crate::{BackTestGroup, BackTestPoint, BackTestQuantity, DropSeries};
 
 fn samples() -> Vec<Sample> {
     let mut samples = vec![
@@ -42,6 +42,7 @@ fn all_drafts() -> Vec<Draft> {
     all.extend(drafts(&inputs, &[]).unwrap());
     all.push(law::chart(&drop_chart()));
     all.push(backtest::chart(&back_test_chart()));
+    all.push(backtest::chart(&hours_chart()));
     all
 }
 
@@ -70,12 +71,39 @@ fn drop_chart() -> DropChart {
 fn back_test_chart() -> BackTestChart {
     let group = |index: usize| BackTestGroup {
         label: format!("Paper number {index} of several authors (2305.07017)"),
-        points: (0..40).map(|x| (42.0 + f64::from(x), 41.0 + f64::from(x) + index as f64)).collect(),
+        points: (0..40)
+            .map(|x| BackTestPoint {
+                reported: 42.0 + f64::from(x),
+                predicted: 41.0 + f64::from(x) + index as f64,
+                interval: None,
+            })
+            .collect(),
     };
     BackTestChart {
+        quantity: BackTestQuantity::Accuracy,
         title: "Predicted against reported accuracy, each run's paper left out".to_owned(),
         caption: "Points above the line are predicted too high.".to_owned(),
         groups: (0..6).map(group).collect(),
+    }
+}
+
+fn hours_chart() -> BackTestChart {
+    let group = |index: u32| BackTestGroup {
+        label: format!("Paper number {index} of several authors (2306.15658)"),
+        points: (0..10)
+            .map(|x| {
+                let reported = f64::from(80 * (index + 1)) * 1.9f64.powi(x);
+                let predicted = reported * (0.7 + 0.2 * f64::from(index));
+                let interval = Some((predicted / 2.1, predicted * 1.7));
+                BackTestPoint { reported, predicted, interval }
+            })
+            .collect(),
+    };
+    BackTestChart {
+        quantity: BackTestQuantity::DeviceHours,
+        title: "Predicted against reported device hours, each run left out".to_owned(),
+        caption: "Points above the line are predicted too high.".to_owned(),
+        groups: (0..3).map(group).collect(),
     }
 }
 
@@ -86,6 +114,8 @@ fn a_picture_by_itself_is_svg_and_png_and_the_same_each_time() {
     assert!(first.png.starts_with(b"\x89PNG"));
     assert_eq!(first, drop_picture(&drop_chart()).unwrap());
     assert_ne!(first, backtest_picture(&back_test_chart()).unwrap());
+    let hours = backtest_picture(&hours_chart()).unwrap().svg;
+    assert!(hours.contains("Reported device hours") && hours.contains("80 % interval"));
 }
 
 #[test]

@@ -93,7 +93,10 @@ fn tables_say_what_the_run_directory_says() {
     assert_eq!(value(&over_time, "settled_micro_usd", last), AnyValue::Int64(settled));
     // After the first reserve it counts as spent though nothing is settled yet.
     assert_eq!(value(&over_time, "settled_micro_usd", 1), AnyValue::Int64(0));
-    assert_eq!(value(&over_time, "spent_micro_usd", 1), AnyValue::Int64(ledger.rows[1].amount.unwrap().micros()));
+    assert_eq!(
+        value(&over_time, "spent_micro_usd", 1),
+        AnyValue::Int64(ledger.rows[1].amount.unwrap().micros())
+    );
 
     // A step of ten seconds was planned at 0.11 USD an hour: 3 steps cost 917 micro-dollars.
     let comparison = parquet(&files, "planned_vs_actual");

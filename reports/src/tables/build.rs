@@ -26,6 +26,13 @@ impl Builder {
         self
     }
 
+    /// Text, `None` where not known.
+    pub(super) fn known(mut self, name: &str, values: impl IntoIterator<Item = Option<String>>) -> Self {
+        let values: Vec<Option<String>> = values.into_iter().collect();
+        self.columns.push(Series::new(name.into(), values).into());
+        self
+    }
+
     /// Whole numbers, `None` where not known.
     pub(super) fn whole(mut self, name: &str, values: impl IntoIterator<Item = Option<u64>>) -> Self {
         let values: Vec<Option<i64>> =

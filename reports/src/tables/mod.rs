@@ -3,12 +3,15 @@
 
 mod build;
 mod encode;
+mod focus;
+mod ledger;
 mod plans;
 mod runs;
 
 use polars::prelude::DataFrame;
 
 pub(crate) use self::encode::{csv, parquet};
+pub use self::ledger::{LedgerColumns, LedgerRows, ledger_csv, ledger_parquet};
 pub(crate) use self::plans::{Comparison, comparisons};
 use crate::read::RunRecord;
 use crate::{Inputs, ReportError};

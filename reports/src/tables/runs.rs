@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use shoestring_ledger::Row;
-
 use super::Table;
 use super::build::Builder;
 use crate::ReportError;
@@ -64,22 +62,9 @@ pub(super) fn spending(runs: &[RunRecord]) -> Result<Table, ReportError> {
 }
 
 pub(super) fn ledger(runs: &[RunRecord]) -> Result<Table, ReportError> {
-    let rows: Vec<(&RunRecord, &Row)> = rows(runs, |run| run.ledger.iter().collect());
-    Builder::new("ledger", "one movement of money")
-        .text("run", rows.iter().map(|(run, _)| run.label.as_str()))
-        .whole("seq", rows.iter().map(|(_, row)| Some(row.seq)))
-        .time("time_utc", rows.iter().map(|(_, row)| Some(row.time)))
-        .text("stage", rows.iter().map(|(_, row)| row.stage.as_str()))
-        .whole("step", rows.iter().map(|(_, row)| Some(row.step)))
-        .text("kind", rows.iter().map(|(_, row)| row.kind.name()))
-        .text("purpose", rows.iter().map(|(_, row)| row.purpose.name()))
-        .money("amount", rows.iter().map(|(_, row)| row.amount))
-        .whole("quantum", rows.iter().map(|(_, row)| Some(row.quantum)))
-        .number("seconds", rows.iter().map(|(_, row)| row.seconds))
-        .money("price_per_hour", rows.iter().map(|(_, row)| row.usd_per_hour))
-        .text("price_source", rows.iter().map(|(_, row)| row.price_source.as_str()))
-        .text("note", rows.iter().map(|(_, row)| row.note.as_str()))
-        .finish()
+    super::ledger::rows(
+        runs.iter().flat_map(|run| run.ledger.iter().map(|row| (run.label.as_str(), row))).collect(),
+    )
 }
 
 pub(super) fn spend_over_time(runs: &[RunRecord]) -> Result<Table, ReportError> {

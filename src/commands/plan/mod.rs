@@ -21,6 +21,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Printer, write_file};
 
 mod assess;
+mod own_runs;
 mod picture;
 mod stored;
 
@@ -77,10 +78,10 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
             stored = stored::stored_pictures(&own.train);
             // Next to its data, a recipe stays good when both are moved.
             let beside = args.out.as_deref().and_then(|out| std::path::absolute(out).ok());
-            DataRequest::Own(match beside.as_deref().and_then(Path::parent) {
+            DataRequest::Own(Box::new(match beside.as_deref().and_then(Path::parent) {
                 Some(beside) => own.relative_to(beside),
                 None => own,
-            })
+            }))
         }
         Some(name) => DataRequest::Named { name: name.clone(), unique_samples: args.unique_samples },
     };
@@ -127,6 +128,7 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
         architecture,
         fixed: Fixed::lengths(args.image_size, args.text_tokens.map(Tokens)),
         confidence: args.confidence,
+        own_runs: args.own_runs.as_deref().map(own_runs::read).transpose()?,
         calibration,
         stored,
         command: command_line(),

@@ -8,6 +8,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 use shoestring_planner::recipe::ImagePreparation;
 
 use super::Rgb;
+use super::jpeg::decode_smaller;
 use super::resize::{View, resize_window};
 
 /// Pictures of more pixels are refused before anything is allocated for them: 64 megapixels.
@@ -54,10 +55,10 @@ pub fn decode_view(
         let view = choose(width, height);
         let window = view.window(width, height, size_px);
         let scale = SCALES.into_iter().find(|&scale| window.shrinks_by(size_px) >= SPARE * f64::from(scale));
-        let small = match scale {
-            Some(scale) => decode_smaller(bytes, width, height, scale)?,
-            None => None,
-        };
+        if scale.is_some() {
+            refuse_cut_off_jpeg(bytes)?;
+        }
+        let small = scale.and_then(|scale| decode_smaller(bytes, scale));
         let picture = match small {
             Some(picture) => picture,
             None => decode(bytes)?,
@@ -75,7 +76,7 @@ pub fn decode_view(
 }
 
 /// What the sides of a JPEG can be divided by while it is decoded.
-const SCALES: [u16; 3] = [8, 4, 2];
+const SCALES: [u32; 3] = [8, 4, 2];
 /// Pixels that must be left for each of the square's. Fewer would show: the filter of the resizing is wider.
 const SPARE: f64 = 1.5;
 
@@ -108,28 +109,6 @@ pub fn jpeg_shape(bytes: &[u8]) -> Option<(u32, u32)> {
             _ => return None,
         }
     }
-}
-
-/// A JPEG at a fraction of its size; `None`: of a kind that this decoder does not know.
-fn decode_smaller(bytes: &[u8], width: u32, height: u32, scale: u16) -> Result<Option<Rgb>, DecodeError> {
-    refuse_cut_off_jpeg(bytes)?;
-    let small = catch_unwind(AssertUnwindSafe(|| {
-        let mut decoder = jpeg_decoder::Decoder::new(bytes);
-        decoder.set_max_decoding_buffer_size(16 * MAX_PIXELS as usize);
-        let side = |whole: u32| u16::try_from(whole).unwrap_or(u16::MAX).div_ceil(scale);
-        let (width, height) = decoder.scale(side(width), side(height)).ok()?;
-        let grey = match decoder.info()?.pixel_format {
-            jpeg_decoder::PixelFormat::RGB24 => false,
-            jpeg_decoder::PixelFormat::L8 => true,
-            _ => return None,
-        };
-        let pixels = decoder.decode().ok()?;
-        let pixels = if grey { pixels.into_iter().flat_map(|grey| [grey; 3]).collect() } else { pixels };
-        let (width, height) = (u32::from(width), u32::from(height));
-        (pixels.len() as u64 == u64::from(width) * u64::from(height) * 3).then_some(Rgb { width, height, pixels })
-    }));
-    // A failure is left to the other decoder, whose messages are the ones that are shown.
-    Ok(small.unwrap_or(None))
 }
 
 fn allowed(width: u32, height: u32) -> Result<(), DecodeError> {

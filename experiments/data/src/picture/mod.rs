@@ -1,6 +1,7 @@
 //! Pictures: from a file's bytes to normalised pixels at a stage's size, and which patches are kept.
 
 mod decode;
+mod jpeg;
 mod kept;
 mod resize;
 

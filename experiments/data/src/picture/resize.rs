@@ -15,7 +15,7 @@ pub fn mean_std(normalisation: Normalisation) -> ([f32; 3], [f32; 3]) {
     match normalisation {
         Normalisation::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         Normalisation::Openai => {
-            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11])
+            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1])
         }
         Normalisation::Inception => ([0.5; 3], [0.5; 3]),
     }
@@ -244,19 +244,25 @@ mod tests {
 
     #[test]
     fn agrees_with_the_bicubic_filter_of_the_image_crate() {
-        for (width, height, size) in [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)] {
-            let picture = noise(width, height);
+        for (width, height, size) in
+            [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)]
+        {
+            let mut picture = noise(width, height);
+            // Between its two passes ours cuts off at black and white, as Pillow does; theirs does not. So both
+            // are kept away from there.
+            picture.pixels.iter_mut().for_each(|value| *value = *value / 2 + 64);
             let ours = squared(&picture, Region::whole(&picture), size);
             let buffer =
                 image::RgbImage::from_raw(width, height, picture.pixels.clone()).expect("sizes agree");
-            let theirs = image::imageops::resize(&buffer, size, size, image::imageops::FilterType::CatmullRom);
+            let theirs =
+                image::imageops::resize(&buffer, size, size, image::imageops::FilterType::CatmullRom);
             for (x, y, pixel) in theirs.enumerate_pixels() {
                 for channel in 0..3 {
                     let value = byte(ours[(channel as u32 * size * size + y * size + x) as usize], channel);
                     let other = f32::from(pixel.0[channel]);
                     // Both round to whole levels between their two passes.
                     assert!(
-                        (value - other).abs() <= 3.01,
+                        (value - other).abs() <= 2.01,
                         "{width}x{height}->{size} at {x},{y}: {value} {other}"
                     );
                 }

@@ -63,8 +63,9 @@ impl Files {
         let file = File::open(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
         let mut reader =
             csv::ReaderBuilder::new().delimiter(if tabs { b'\t' } else { b',' }).from_reader(file);
-        let not_a_table =
-            |line, error: &csv::Error| refuse(line, error.to_string(), "the file is UTF-8 text with columns".into());
+        let not_a_table = |line, error: &csv::Error| {
+            refuse(line, error.to_string(), "the file is UTF-8 text with columns".into())
+        };
         let header = reader.headers().map_err(|error| not_a_table(1, &error))?.clone();
         let column = |name: &str| {
             header.iter().position(|found| found.trim_start_matches('\u{feff}') == name).ok_or_else(|| {
@@ -76,9 +77,8 @@ impl Files {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut samples = Vec::new();
         for (row, number) in reader.records().zip(2u64..) {
-            let row = row.map_err(|error| {
-                not_a_table(error.position().map_or(number, csv::Position::line), &error)
-            })?;
+            let row = row
+                .map_err(|error| not_a_table(error.position().map_or(number, csv::Position::line), &error))?;
             let text = row.get(caption).unwrap_or_default();
             samples.push(FileSample {
                 picture: folder.join(row.get(image).unwrap_or_default()),

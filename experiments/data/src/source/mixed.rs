@@ -42,7 +42,11 @@ impl Mixed {
         let mut len = 0;
         for part in parts {
             if !(part.weight > 0.0 && weights.is_finite()) {
-                return Err(refuse(part.weight.to_string(), "a weight is more than 0", "leave the source out"));
+                return Err(refuse(
+                    part.weight.to_string(),
+                    "a weight is more than 0",
+                    "leave the source out",
+                ));
             }
             if matches!(part.source, DataSource::Mixed { .. }) {
                 return Err(refuse("mixed".to_owned(), "a mixture in a mixture", "name its sources here"));

@@ -157,10 +157,23 @@ impl Source {
         }
     }
 
+    /// How many shards there are, and their bytes.
+    pub(crate) fn shard_bytes(&self) -> (u64, u64) {
+        match self {
+            Self::Shards(index) => index.shard_bytes(),
+            Self::Mixed(mixed) => {
+                mixed.sources().map(Self::shard_bytes).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+            }
+            Self::Files(_) | Self::Drawn { .. } => (0, 0),
+        }
+    }
+
     /// Refuses at once when the names of the members already tell that too many samples lack a part.
     pub(crate) fn check_complete(&self, parts: Parts, tolerance: f64) -> Result<(), DataError> {
         match self {
-            Self::Mixed(mixed) => mixed.sources().try_for_each(|source| source.check_complete(parts, tolerance)),
+            Self::Mixed(mixed) => {
+                mixed.sources().try_for_each(|source| source.check_complete(parts, tolerance))
+            }
             Self::Shards(index) => {
                 let mut counts = Counts::default();
                 for sample in index.samples() {

@@ -127,7 +127,7 @@ impl Encoding {
     fn new(name: &'static str, upper_half: &str) -> Self {
         let characters: Vec<char> = upper_half.chars().collect();
         let mut bytes: HashMap<char, u8> =
-            characters.iter().zip(0x80u8..).map(|(&character, byte)| (character, byte)).collect();
+            characters.iter().zip(0x80u8..=0xff).map(|(&character, byte)| (character, byte)).collect();
         let lost = if name.starts_with("sloppy") { '\u{fffd}' } else { '\x1a' };
         bytes.insert(lost, 0x1a);
         Self { name, bytes, characters }
@@ -182,7 +182,8 @@ impl Mender {
     fn unescape(&self, text: &str) -> String {
         let replace = |found: &regex::Captures<'_>| {
             let entity = &found[0];
-            let named = self.entities.get(&entity[1..]).or_else(|| self.upper_case_entities.get(&entity[1..]));
+            let named =
+                self.entities.get(&entity[1..]).or_else(|| self.upper_case_entities.get(&entity[1..]));
             match named {
                 Some(character) => character.clone(),
                 None if entity.starts_with("&#") => {
@@ -400,6 +401,7 @@ mod tests {
         for (broken, whole) in [
             ("âœ” No problems", "✔ No problems"),
             ("sÃ³", "só"),
+            ("Ã§Å“â€œ", "眓"),
             ("voilÃ le travail", "voilà le travail"),
             ("Broken text&hellip; it&#x2019;s ﬂubberiﬁc!", "Broken text... it's flubberific!"),
             ("ＬＯＵＤ　ＮＯＩＳＥＳ", "LOUD NOISES"),

@@ -138,8 +138,8 @@ mod tests {
     fn too_short_a_length_is_refused() {
         let mut out = [0; 8];
         let mut stream = Stream::new(0, "text", 0);
-        let error =
-            reduce(Tokenizer::shared(), "cat", TextReduction::Truncate, &mut stream, &mut out[..1]).unwrap_err();
+        let error = reduce(Tokenizer::shared(), "cat", TextReduction::Truncate, &mut stream, &mut out[..1])
+            .unwrap_err();
         assert!(error.to_string().contains("stage.text_tokens = 1"), "{error}");
     }
 }

@@ -20,6 +20,9 @@ pub const VOCABULARY: u32 = 49_408;
 const BERT_VOCABULARY: u32 = 30_522;
 /// BERT's start marker, `[CLS]`.
 const BERT_START: u32 = 101;
+/// The one character that is neither letter, number nor mark to the reference, whose pattern ignores case: its
+/// other case is a letter.
+const NO_MARK: char = '\u{345}';
 /// Bytes of a caption that are looked at: far more than any context holds, and a bound for text that is no
 /// caption at all.
 pub const LONGEST_TEXT: usize = 8_192;
@@ -102,7 +105,11 @@ impl Tokenizer {
         match &self.inner {
             Inner::Clip { pairs, .. } => {
                 let mut tokens = Vec::new();
-                pairs.encode(text, &mut tokens);
+                if text.contains(NO_MARK) {
+                    pairs.encode(&text.replace(NO_MARK, " "), &mut tokens);
+                } else {
+                    pairs.encode(text, &mut tokens);
+                }
                 out.extend(tokens.into_iter().map(|token| u32::from(token.to_u16())));
             }
             Inner::Bert { pieces, .. } => pieces.encode(text, out),
@@ -176,9 +183,11 @@ mod tests {
 
     #[test]
     fn words_one_by_one_give_the_ids_of_the_whole() {
-        for text in
-            ["a photo of the dog's 2 balls, running!", "It's 10 o'clock & 50% off (été) 猫 [MASK] x2", "\u{1f600}!?"]
-        {
+        for text in [
+            "a photo\u{345} of the dog's 2 balls, running!",
+            "It's 10 o'clock & 50% off (été) 猫 [MASK] x2",
+            "\u{1f600}!?",
+        ] {
             for name in [TextTokenizer::Clip, TextTokenizer::Bert] {
                 let tokenizer = Tokenizer::named(name);
                 let (ids, ranks) = tokenizer.encode_ranked(text);

@@ -3,14 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rayon::prelude::*;
 
 use super::expand;
+use super::remote::{fetched, is_remote};
 use crate::error::DataError;
 
 /// Shards whose file stays open; more are opened for each read, below the usual limit of 1,024 open files.
 const OPEN_SHARDS: usize = 256;
+
+/// Waits before a member that could not be read is tried again.
+const WAITS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
 
 /// Where a member's bytes lie in its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,17 +61,21 @@ pub struct ShardIndex {
 struct Shard {
     path: PathBuf,
     file: Option<File>,
+    bytes: u64,
     /// Whether the two empty blocks that end a tar file are there.
     terminated: bool,
 }
 
 impl ShardIndex {
-    /// Reads the headers of every shard that the patterns stand for.
+    /// Reads the headers of every shard that the patterns stand for. Shards at an address (http, https) are
+    /// fetched first, and kept.
     pub fn open(patterns: &[String]) -> Result<Self, DataError> {
-        let mut paths = Vec::new();
+        let mut names = Vec::new();
         for pattern in patterns {
-            paths.extend(expand(pattern)?.into_iter().map(PathBuf::from));
+            names.extend(expand(pattern)?);
         }
+        let found = |name: String| if is_remote(&name) { fetched(&name) } else { Ok(PathBuf::from(name)) };
+        let paths: Vec<PathBuf> = names.into_par_iter().map(found).collect::<Result<_, _>>()?;
         Self::open_files(&paths)
     }
 
@@ -112,6 +121,12 @@ impl ShardIndex {
         format!("{}: {}", self.path(sample.shard).display(), sample.key)
     }
 
+    /// How many shards there are, and their bytes.
+    #[must_use]
+    pub fn shard_bytes(&self) -> (u64, u64) {
+        (self.shards.len() as u64, self.shards.iter().map(|shard| shard.bytes).sum())
+    }
+
     /// Shards without the empty blocks that end a tar file: perhaps cut off between two members.
     pub fn unterminated(&self) -> impl Iterator<Item = &Path> {
         self.shards.iter().filter(|shard| !shard.terminated).map(|shard| shard.path.as_path())
@@ -121,10 +136,18 @@ impl ShardIndex {
     pub fn read(&self, shard: u32, member: Member) -> Result<Vec<u8>, DataError> {
         let shard = &self.shards[shard as usize];
         let mut bytes = vec![0; usize::try_from(member.bytes).unwrap_or(usize::MAX)];
-        let read = match &shard.file {
+        let mut read = match &shard.file {
             Some(file) => read_exact_at(file, &mut bytes, member.offset),
             None => File::open(&shard.path).and_then(|file| read_exact_at(&file, &mut bytes, member.offset)),
         };
+        // A disk in the network may be gone for a moment.
+        for wait in WAITS {
+            if read.is_ok() {
+                break;
+            }
+            std::thread::sleep(wait);
+            read = File::open(&shard.path).and_then(|file| read_exact_at(&file, &mut bytes, member.offset));
+        }
         read.map_err(|source| DataError::Member {
             path: shard.path.clone(),
             offset: member.offset,
@@ -197,7 +220,7 @@ fn read_shard(number: usize, path: &Path) -> Result<(Shard, Vec<Sample>), DataEr
     }
     let terminated = end.saturating_add(1024) <= file_bytes;
     let file = (number < OPEN_SHARDS).then_some(file);
-    Ok((Shard { path: path.to_owned(), file, terminated }, grouped.samples))
+    Ok((Shard { path: path.to_owned(), file, bytes: file_bytes, terminated }, grouped.samples))
 }
 
 fn header_problem(error: &io::Error, offset: u64, file_bytes: u64) -> String {
@@ -266,7 +289,7 @@ impl Grouped {
 
 /// Key and extension as webdataset splits them: the key is everything up to the first dot after the last
 /// slash. `None` for names without extension, hidden files and webdataset's own `__meta__` members.
-fn split_name(name: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_name(name: &str) -> Option<(&str, &str)> {
     let base_at = name.rfind('/').map_or(0, |slash| slash + 1);
     let base = &name[base_at..];
     let dot = base.find('.')?;

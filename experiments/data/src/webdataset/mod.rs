@@ -2,6 +2,8 @@
 
 mod braces;
 mod index;
+mod remote;
 
 pub use self::braces::expand;
+pub(crate) use self::index::split_name;
 pub use self::index::{CaptionKind, Member, Sample, ShardIndex};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use shoestring_planner::units::Usd;
 
 use super::holder::{self, Holder, HolderFile};
 use super::terms::{BudgetTerms, Threshold};
@@ -127,6 +128,17 @@ impl Level {
         if cap < spent {
             return Err(LedgerError::CapBelowSpent { path: self.path.clone(), cap, spent });
         }
+        self.change_cap(cap, now, told)
+    }
+
+    /// Writes down that the cap is another from here on.
+    pub(super) fn change_cap(
+        &mut self,
+        cap: Usd,
+        now: DateTime<Utc>,
+        told: &mut Vec<String>,
+    ) -> Result<(), LedgerError> {
+        let (before, name) = (self.journal.account().cap(), self.terms.name.clone());
         let direction = if cap > before { "raised" } else { "lowered" };
         let note = format!("the cap is {direction} from {before} to {cap} USD");
         told.push(format!("{name}: {note}"));

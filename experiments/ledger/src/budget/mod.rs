@@ -5,7 +5,7 @@
 //! - Every change happens under the operating system's locks on the journals, outermost first, so that no two
 //!   processes wait for each other; the locks end with their process however that ends.
 //! - At every moment an outer level has at least as much spent as what its inner ones took from it: reserves are
-//!   written from the outside in, settlements from the inside out.
+//!   written from the outside in, settlements from the inside out (those above their reserve from the outside in).
 //!
 //! # A holder that dies
 //! Each process keeps a locked file in `NAME.holders/`. What it had reserved when it died stays spent, and is
@@ -35,6 +35,7 @@ use crate::account::{Account, crossed};
 use crate::clock::Clock;
 use crate::error::LedgerError;
 use crate::guard::{Refused, ReserveError};
+use crate::journal;
 use crate::kind::{Kind, Purpose};
 use crate::row::{Draft, Row};
 
@@ -108,6 +109,15 @@ pub struct LevelState {
     pub terms: BudgetTerms,
     /// The sums of its journal.
     pub account: Account,
+}
+
+/// The levels of the budget at `path`, outermost first, as they stand on disk; changes nothing.
+pub fn look(path: &Path) -> Result<Vec<LevelState>, LedgerError> {
+    let state = |(path, terms): (PathBuf, BudgetTerms)| {
+        let account = journal::read(&BudgetTerms::journal(&path))?.account;
+        Ok(LevelState { path, terms, account })
+    };
+    level::chain(path)?.into_iter().map(state).collect()
 }
 
 /// An open budget with all budgets that it is a part of.
@@ -253,7 +263,7 @@ impl SharedBudget {
     }
 
     /// Charges `used` to a share: at most what was set aside and what is left at every level. `record` writes the
-    /// same charge to the run's own ledger, before the rows here. Returns what was charged.
+    /// same charge to the run's own ledger, as the innermost of all. Returns what was charged.
     ///
     /// A row that cannot be written now (a full disk) is written by the next change; should the process end before
     /// that, the share is charged in full.
@@ -270,23 +280,31 @@ impl SharedBudget {
         self.locked(|levels| {
             let left = levels.iter().map(|level| level.journal.account().left()).min().unwrap_or_default();
             let charged = used.min(claim.amount + left);
-            record(charged)?;
-            let mut result = Ok(charged);
-            for (level, number) in levels.iter_mut().zip(numbers).rev() {
-                let note = if used > charged { format!("the clock says {used} USD") } else { String::new() };
+            // A crash in the middle leaves reserves in the journals that were not reached, and they will be
+            // charged in full. So that outer ones never end up below inner ones, what is less than its reserve
+            // goes from the inside out, and what is more from the outside in.
+            let more = charged > claim.amount;
+            let note = if used > charged { format!("the clock says {used} USD") } else { String::new() };
+            let settle = |(level, number): (&mut Level, u64)| {
                 level.owe(Draft {
                     quantum: number,
                     amount: Some(charged),
                     seconds: Some(seconds),
                     step,
-                    note,
+                    note: note.clone(),
                     ..draft(&claim, Kind::Settle, now)
                 });
-                if let Err(error) = level.pay() {
-                    result = Err(error);
-                }
+                level.pay()
+            };
+            let each = levels.iter_mut().zip(numbers);
+            if more {
+                each.map(settle).collect::<Vec<_>>().into_iter().collect::<Result<(), _>>()?;
+                record(charged)?;
+            } else {
+                record(charged)?;
+                each.rev().map(settle).collect::<Vec<_>>().into_iter().collect::<Result<(), _>>()?;
             }
-            result
+            Ok(charged)
         })
     }
 
@@ -363,7 +381,12 @@ impl SharedBudget {
             if cap < spent || cap < Usd::ZERO {
                 return Err(LedgerError::CapBelowSpent { path: level.path.clone(), cap, spent });
             }
-            // The file first: should the process die in between, the next one finds the new cap there.
+            // Should the process die in between, the next one takes in what the file says: for a higher cap the
+            // file goes first; a lower one must hold for everybody before it stands there, or they may have spent
+            // more by then and it would be refused.
+            if cap < before {
+                level.change_cap(cap, now, &mut Vec::new())?;
+            }
             let text = BudgetTerms::text_with_cap(&level.path, cap)?;
             shoestring_durable::write_file(&level.path, text.as_bytes())
                 .map_err(|error| LedgerError::io(&error.path, error.source))?;

@@ -148,7 +148,7 @@ impl BudgetTerms {
     }
 
     /// As the text of a new file.
-    pub(super) fn text(&self, path: &Path) -> Result<String, LedgerError> {
+    pub(crate) fn text(&self, path: &Path) -> Result<String, LedgerError> {
         toml_edit::ser::to_string_pretty(self)
             .map_err(|error| LedgerError::budget(path, "", error.to_string()))
     }

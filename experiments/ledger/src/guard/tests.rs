@@ -256,3 +256,102 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_clock_that_is_set_moves_no_money_and_is_told() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let clock = Arc::new(FakeClock::new());
+    let path = folder.path().join("ledger.jsonl");
+    let (mut guard, _) = BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
+    for days in [1, -2, 1] {
+        let quantum = guard.reserve("a", 0, Purpose::Train, usd(20), usd(0)).expect("fits");
+        clock.advance(Duration::from_secs(10));
+        clock.set(TimeDelta::days(days));
+        assert_eq!(guard.settle(quantum, 1).expect("settles").charged, usd(10));
+    }
+    assert_eq!(guard.account().settled(), usd(30));
+    let rows = verify(&path).expect("is sound").rows;
+    let notes: Vec<&str> =
+        rows.iter().filter(|row| row.kind == Kind::Note).map(|row| row.note.as_str()).collect();
+    let set = |direction: &str, seconds: u64| format!("the time of day was set {direction} by {seconds} s");
+    assert_eq!(notes, [set("forward", 86400), set("back", 172_800), set("forward", 86400)]);
+    assert_eq!(crate::summary::clock_set_back(&rows).len(), 1);
+
+    // Set back between two processes: the next one tells it too.
+    drop(guard);
+    clock.set(TimeDelta::days(-1));
+    let since = clock.elapsed();
+    let (guard, told) = BudgetGuard::open(&path, clock, terms(100), since).expect("opens");
+    assert!(told.iter().any(|text| text.contains("86400 s before")), "{told:?}");
+    assert_eq!(guard.account().settled(), usd(30));
+}
+
+#[test]
+fn time_before_a_change_of_price_is_charged_at_the_price_before() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let clock = Arc::new(FakeClock::new());
+    let path = folder.path().join("ledger.jsonl");
+    let (mut guard, _) = BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
+    let quantum = guard.reserve("a", 0, Purpose::Train, usd(60), usd(0)).expect("fits");
+    clock.advance(Duration::from_secs(10));
+    guard.change_price(1, usd(2 * 3600), "spot", Some("2026-01-01".into())).expect("is written down");
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(guard.spent_by_the_clock(), usd(20));
+    assert!((guard.seconds_left(&quantum) - 20.0).abs() < 1e-9, "40 micro-dollars at 2 a second");
+    assert_eq!(guard.settle(quantum, 2).expect("settles").charged, usd(20));
+    let rows = verify(&path).expect("is sound").rows;
+    assert_eq!(rows[2].kind, Kind::PriceChange);
+    assert_eq!(rows[3].price_as_of.as_deref(), Some("2026-01-01"));
+    assert_eq!(rows[3].seconds, Some(15.0));
+}
+
+#[test]
+fn money_without_a_reserve_is_charged_up_to_the_cap_and_the_rest_is_named() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let clock = Arc::new(FakeClock::new());
+    let path = folder.path().join("ledger.jsonl");
+    let (mut guard, _) = BudgetGuard::open(&path, clock, terms(100), Duration::ZERO).expect("opens");
+    let settlement = guard.spend("", 0, Purpose::Idle, usd(130), 130.0, "a gap").expect("is written down");
+    assert_eq!(settlement, Settlement { charged: usd(100), uncharged: usd(30) });
+    assert_eq!(guard.left(), usd(0));
+}
+
+#[test]
+fn a_ledger_that_somebody_writes_to_is_not_opened_twice() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let clock = Arc::new(FakeClock::new());
+    let path = folder.path().join("ledger.jsonl");
+    let first = BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect("opens");
+    let error = BudgetGuard::open(&path, clock.clone(), terms(100), Duration::ZERO).expect_err("is refused");
+    assert!(matches!(error, LedgerError::InUse { .. }), "{error}");
+    drop(first);
+    BudgetGuard::open(&path, clock, terms(100), Duration::ZERO).expect("opens");
+}
+
+#[test]
+fn a_run_may_not_take_from_a_shared_budget_what_others_hold() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let clock = Arc::new(FakeClock::new());
+    let budget = folder.path().join("grant.toml");
+    let terms_of = crate::budget::BudgetTerms::new("grant", usd(100));
+    drop(SharedBudget::create(&budget, &terms_of, clock.clone()).expect("is made"));
+    let open = |name: &str| {
+        let path = folder.path().join(format!("{name}.jsonl"));
+        let (mut guard, _) =
+            BudgetGuard::open(&path, clock.clone(), terms(90), clock.elapsed()).expect("opens");
+        guard.join(SharedBudget::open(&budget, clock.clone()).expect("opens").0);
+        guard
+    };
+    let (mut one, mut two) = (open("one"), open("two"));
+    let first = one.reserve("a", 0, Purpose::Train, usd(70), usd(0)).expect("fits");
+    let refused = two.reserve("a", 0, Purpose::Train, usd(31), usd(0)).expect_err("does not fit");
+    assert_eq!(refused.to_string(), "0.000031 USD are needed, 0.00003 USD are left under the cap of grant");
+    assert_eq!(two.left(), usd(30));
+    let second = two.reserve("a", 0, Purpose::Train, usd(30), usd(0)).expect("fits");
+    clock.advance(Duration::from_secs(80));
+    // 80 are used; 70 were set aside and nothing is left in the grant.
+    let settlement = one.settle(first, 1).expect("settles");
+    assert_eq!(settlement, Settlement { charged: usd(70), uncharged: usd(10) });
+    two.release(second, 1).expect("is given back");
+    assert_eq!(verify(&folder.path().join("grant.jsonl")).expect("is sound").account.spent(), usd(70));
+}

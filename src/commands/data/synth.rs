@@ -1,9 +1,10 @@
-//! `data`: data sets.
+//! `data synth`: the generator's pictures as shards.
 
 use std::ops::ControlFlow;
 
-use shoestring_data::{DataError, SynthRequest, write_synth};
+use shoestring_data::{SynthRequest, write_synth};
 
+use super::failure;
 use crate::cli::SynthArgs;
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
@@ -32,9 +33,4 @@ pub(crate) fn synth(args: &SynthArgs, printer: Printer) -> Result<Exit, Failure>
         data.evaluation.map_or(0, |evaluation| evaluation.samples.0),
     ))?;
     Ok(Exit::Success)
-}
-
-pub(super) fn failure(error: DataError) -> Failure {
-    let hint = error.hint();
-    Failure::new(Exit::Failure, error).hint(hint)
 }

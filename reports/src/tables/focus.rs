@@ -1,0 +1,212 @@
+//! Ledgers in the columns of FOCUS 1.0, the FinOps Open Cost and Usage Specification (focus.finops.org), one
+//! charge a row: `settle`, `spend`, `import` and `adjust` rows of known amount.
+//!
+//! What the ledger does not know and FOCUS allows to be empty is empty. Where it does not: the list price is the
+//! recorded price, the account is stated by the user, and a provider that is not known is `unknown`.
+
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, TimeDelta, Utc};
+use serde_json::json;
+use shoestring_ledger::{Bought, Kind, Purpose, Row};
+
+use super::Table;
+use super::build::Builder;
+use super::ledger::LedgerRows;
+use crate::ReportError;
+
+/// One charge with the run that it belongs to.
+struct Charge<'a> {
+    of: &'a LedgerRows,
+    row: &'a Row,
+    micros: i64,
+}
+
+impl Charge<'_> {
+    fn dollars(&self) -> Option<f64> {
+        Some(self.micros as f64 / 1e6)
+    }
+
+    fn is_usage(&self) -> bool {
+        self.row.kind != Kind::Adjust
+    }
+
+    fn category(&self) -> &'static str {
+        match (self.is_usage(), self.micros < 0) {
+            (true, _) => "Usage",
+            (false, true) => "Credit",
+            (false, false) => "Adjustment",
+        }
+    }
+
+    fn bought(&self) -> Option<&Bought> {
+        self.row.bought.as_ref().filter(|_| self.is_usage())
+    }
+
+    /// Time that a process was charged for.
+    fn is_time(&self) -> bool {
+        self.is_usage() && self.row.bought.is_none()
+    }
+
+    fn provider(&self) -> &str {
+        let named = self.row.bought.as_ref().map_or("", |bought| bought.provider.as_str());
+        match (named.is_empty(), self.of.provider.is_empty()) {
+            (false, _) => named,
+            (true, false) => &self.of.provider,
+            (true, true) => "unknown",
+        }
+    }
+
+    /// What was counted, and in what: hours of time, or what an import says.
+    fn quantity(&self) -> Option<f64> {
+        match self.bought() {
+            Some(bought) => bought.quantity.filter(|_| !bought.unit.is_empty()),
+            None => self.row.seconds.filter(|_| self.is_time()).map(|seconds| seconds / 3600.0),
+        }
+    }
+
+    fn unit(&self) -> &str {
+        match (self.quantity(), self.bought()) {
+            (None, _) => "",
+            (Some(_), Some(bought)) => &bought.unit,
+            (Some(_), None) => "Hours",
+        }
+    }
+
+    /// Dollars a unit.
+    fn unit_price(&self) -> Option<f64> {
+        match self.bought() {
+            Some(bought) => Some(bought.unit_price? * bought.usd_per_unit?),
+            None => self.row.usd_per_hour.filter(|_| self.is_time()).map(|price| price.dollars()),
+        }
+    }
+
+    /// From when to when; a charge that is not of time has the day on which it was written down.
+    fn period(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        let time = self.row.time;
+        match self.row.seconds {
+            Some(seconds) if self.is_time() && seconds > 0.0 => {
+                (time - TimeDelta::milliseconds((seconds * 1e3) as i64), time)
+            }
+            _ => {
+                let day = time.date_naive();
+                (midnight(day), midnight(day + Days::new(1)))
+            }
+        }
+    }
+
+    fn month(&self) -> (DateTime<Utc>, DateTime<Utc>) {
+        let start = self.period().0.date_naive();
+        let first = start.with_day(1).unwrap_or(start);
+        (midnight(first), midnight(first + Months::new(1)))
+    }
+
+    fn service(&self) -> &'static str {
+        match self.row.purpose {
+            Purpose::Storage => "Storage",
+            Purpose::Egress => "Networking",
+            Purpose::Other | Purpose::Run => "Other",
+            _ => "Compute",
+        }
+    }
+
+    fn description(&self) -> String {
+        let stage = if self.row.stage.is_empty() { String::new() } else { format!(" in {}", self.row.stage) };
+        let note = if self.row.note.is_empty() { String::new() } else { format!(": {}", self.row.note) };
+        format!("{} of {}{stage}{note}", self.row.purpose.name(), self.row.run)
+    }
+
+    fn tags(&self) -> String {
+        json!({
+            "run": self.row.run, "stage": self.row.stage, "purpose": self.row.purpose.name(),
+            "price_source": self.row.price_source,
+        })
+        .to_string()
+    }
+}
+
+fn midnight(day: NaiveDate) -> DateTime<Utc> {
+    day.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc()
+}
+
+/// The time as FOCUS writes it: UTC, ISO 8601.
+fn text(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The charges of all ledgers as FOCUS 1.0; `account` stands in `BillingAccountId`.
+pub(super) fn focus(ledgers: &[LedgerRows], account: &str) -> Result<Table, ReportError> {
+    let charges: Vec<Charge<'_>> = ledgers
+        .iter()
+        .flat_map(|of| of.rows.iter().map(move |row| (of, row)))
+        .filter(|(_, row)| row.kind.is_charge())
+        .filter_map(|(of, row)| Some(Charge { of, row, micros: row.amount?.micros() }))
+        .collect();
+    let some = |value: &str| (!value.is_empty()).then(|| value.to_owned());
+    let all = |value: &str| vec![value.to_owned(); charges.len()];
+    let none = || vec![None::<String>; charges.len()];
+    let each = |of: &dyn Fn(&Charge<'_>) -> Option<String>| charges.iter().map(of).collect::<Vec<_>>();
+    let number = |of: &dyn Fn(&Charge<'_>) -> Option<f64>| charges.iter().map(of).collect::<Vec<_>>();
+    let cost = || number(&|charge| charge.dollars());
+    let region = || each(&|charge| some(&charge.of.region));
+    let provider = || each(&|charge| Some(charge.provider().to_owned()));
+    let spot = |charge: &Charge<'_>| charge.row.price_source.to_lowercase().contains("spot");
+    Builder::new("focus", "one charge, in the columns of FOCUS 1.0")
+        .known("AvailabilityZone", none())
+        .number("BilledCost", cost())
+        .text("BillingAccountId", all(account))
+        .known("BillingAccountName", none())
+        .text("BillingCurrency", all("USD"))
+        .known("BillingPeriodEnd", each(&|charge| Some(text(charge.month().1))))
+        .known("BillingPeriodStart", each(&|charge| Some(text(charge.month().0))))
+        .known("ChargeCategory", each(&|charge| Some(charge.category().to_owned())))
+        .known("ChargeClass", none())
+        .known("ChargeDescription", each(&|charge| Some(charge.description())))
+        .known(
+            "ChargeFrequency",
+            each(&|charge| Some(if charge.is_usage() { "Usage-Based" } else { "One-Time" }.to_owned())),
+        )
+        .known("ChargePeriodEnd", each(&|charge| Some(text(charge.period().1))))
+        .known("ChargePeriodStart", each(&|charge| Some(text(charge.period().0))))
+        .known("CommitmentDiscountCategory", none())
+        .known("CommitmentDiscountId", none())
+        .known("CommitmentDiscountName", none())
+        .known("CommitmentDiscountStatus", none())
+        .known("CommitmentDiscountType", none())
+        .number("ConsumedQuantity", number(&|charge| charge.quantity()))
+        .known("ConsumedUnit", each(&|charge| some(charge.unit())))
+        .number("ContractedCost", cost())
+        .number("ContractedUnitPrice", number(&|charge| charge.unit_price()))
+        .number("EffectiveCost", cost())
+        .known("InvoiceIssuerName", provider())
+        .number("ListCost", cost())
+        .number("ListUnitPrice", number(&|charge| charge.unit_price()))
+        .known(
+            "PricingCategory",
+            each(&|charge| {
+                charge.is_usage().then(|| if spot(charge) { "Dynamic" } else { "Standard" }.to_owned())
+            }),
+        )
+        .number("PricingQuantity", number(&|charge| charge.quantity()))
+        .known("PricingUnit", each(&|charge| some(charge.unit())))
+        .known("ProviderName", provider())
+        .known("PublisherName", provider())
+        .known("RegionId", region())
+        .known("RegionName", region())
+        .known("ResourceId", each(&|charge| some(&charge.row.run)))
+        .known("ResourceName", each(&|charge| some(&charge.of.resource)))
+        .known("ResourceType", each(&|charge| some(&charge.of.resource).map(|_| "Machine".to_owned())))
+        .known("ServiceCategory", each(&|charge| Some(charge.service().to_owned())))
+        .known("ServiceName", each(&|charge| Some(charge.row.purpose.name().to_owned())))
+        .known("SkuId", none())
+        .known("SkuPriceId", none())
+        .known("SubAccountId", none())
+        .known("SubAccountName", none())
+        .known("Tags", each(&|charge| Some(charge.tags())))
+        .known("x_Kind", each(&|charge| Some(charge.row.kind.name().to_owned())))
+        .known("x_PriceAsOf", each(&|charge| charge.row.price_as_of.clone()))
+        .known("x_PriceSource", each(&|charge| some(&charge.row.price_source)))
+        .known("x_Purpose", each(&|charge| Some(charge.row.purpose.name().to_owned())))
+        .known("x_RowHash", each(&|charge| Some(charge.row.hash.clone())))
+        .known("x_Run", each(&|charge| Some(charge.row.run.clone())))
+        .known("x_Stage", each(&|charge| some(&charge.row.stage)))
+        .finish()
+}
