@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use shoestring_planner::recipe::{ImagePreparation, Interpolation, Normalisation};
 
 use super::Rgb;
@@ -181,14 +182,15 @@ fn resized(picture: &Rgb, window: Window, width: u32, height: u32, how: Interpol
     };
     let wrong = |error: &dyn std::fmt::Display| -> ! { panic!("a window inside its picture: {error}") };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    let source = ImageRef::new(picture.width, picture.height, &picture.pixels, PixelType::U8x3)
+    // Typed, so that the kernels are compiled for this kind of pixel alone.
+    let source = TypedImageRef::<U8x3>::from_buffer(picture.width, picture.height, &picture.pixels)
         .unwrap_or_else(|error| wrong(&error));
-    let mut small = Image::new(width, height, PixelType::U8x3);
+    let mut small = TypedImage::<U8x3>::new(width, height);
     RESIZER.with_borrow_mut(|resizer| match window.cut {
         Some(cut) => {
-            let part = CroppedImage::new(&source, cut.left, cut.top, cut.width, cut.height)
+            let part = TypedCroppedImage::from_ref(&source, cut.left, cut.top, cut.width, cut.height)
                 .unwrap_or_else(|error| wrong(&error));
-            resizer.resize(&part, &mut small, &options).unwrap_or_else(|error| wrong(&error));
+            resizer.resize_typed(&part, &mut small, &options).unwrap_or_else(|error| wrong(&error));
         }
         None => {
             let options = options.crop(
@@ -197,10 +199,10 @@ fn resized(picture: &Rgb, window: Window, width: u32, height: u32, how: Interpol
                 window.width.min(f64::from(picture.width) - window.left.max(0.0)),
                 window.height.min(f64::from(picture.height) - window.top.max(0.0)),
             );
-            resizer.resize(&source, &mut small, &options).unwrap_or_else(|error| wrong(&error));
+            resizer.resize_typed(&source, &mut small, &options).unwrap_or_else(|error| wrong(&error));
         }
     });
-    small.into_vec()
+    small.pixels().iter().flat_map(|pixel| pixel.0).collect()
 }
 
 /// A picture at another size, the whole of it.
