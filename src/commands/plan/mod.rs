@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use chrono::NaiveDate;
 use shoestring_planner::architecture::Architecture;
 use shoestring_planner::calibration::Calibration;
 use shoestring_planner::offer::{Offer, PriceTable, THIS_MACHINE};
@@ -15,7 +14,7 @@ use shoestring_planner::search::{
 use shoestring_planner::units::{Tokens, Usd};
 use shoestring_reports::FrontierPoint;
 
-use super::{data, read_text};
+use super::{data, read_text, today};
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::{Printer, write_file};
@@ -171,11 +170,6 @@ pub(super) fn read_prices(path: &Path) -> Result<Vec<Offer>, Failure> {
             ));
     }
     Ok(table.today)
-}
-
-/// The planner has no clock; the door does.
-fn today() -> NaiveDate {
-    chrono::Utc::now().date_naive()
 }
 
 /// The command as typed, for the recipe's comments.
