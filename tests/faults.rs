@@ -144,6 +144,8 @@ fn ctrl_c_checkpoints_and_the_same_command_resumes() {
     assert!(step > 0, "the checkpoint holds work");
     let said = sandbox.run(&["status", "run", "--format", "json"]);
     assert_eq!(said.code, 0, "{}", said.snapshot());
+    let status = &said.json()["runs"][0];
+    assert_eq!((status["step"].as_u64(), status["state"].as_str()), (Some(step), Some("interrupted")));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `guard` around commands that behave and commands that do not. What was spent is reckoned by the test's own clock.
+//! `guard` around commands that behave and commands that do not. What was spent is reckoned by the test's own
+//! clock.
 
 use std::fs;
 use std::path::Path;
@@ -175,7 +176,7 @@ fn a_guard_that_is_stopped_is_ended_with_its_command_when_its_lease_is_over() {
 #[test]
 fn two_guards_share_one_budget() {
     let sandbox = Sandbox::new();
-    sandbox.write("budget.toml", "version = 1\nname = \"project\"\ncap_usd = 16.0\n");
+    sandbox.write("budget.toml", "version = 1\nname = \"project\"\ncap_usd = 32.0\n");
     let since = Instant::now();
     let guards = ["one", "two"].map(|name| {
         sandbox
@@ -207,9 +208,10 @@ fn two_guards_share_one_budget() {
         audited += audited_micro_usd(since, Instant::now());
         assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert!(audited <= 16_000_000, "{} micro-dollars over the cap", audited - 16_000_000);
+    assert!(audited <= 32_000_000, "{} micro-dollars over the cap", audited - 32_000_000);
     sandbox.ok(&["ledger", "verify", "one"]);
     sandbox.ok(&["ledger", "verify", "two"]);
+    assert!(audited > 12_000_000, "stopped by their budget, not before: {audited}");
 }
 
 #[test]

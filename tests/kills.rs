@@ -1,8 +1,9 @@
-//! Runs that are killed over and over, audited by the test's own clock: no micro-dollar over the cap, whatever the
-//! ledger says; and the same weights in the end.
+//! Runs that are killed over and over, audited by the test's own clock: no micro-dollar over the cap,
+//! whatever the ledger says; and the same weights in the end.
 //!
 //! A few kills by default. The long form, 200 kills and every `fsync` of a run (it needs `strace`):
-//! `SHOESTRING_KILLS=200 cargo test --test shoestring kills:: -- --include-ignored --nocapture --test-threads 1`
+//! `SHOESTRING_KILLS=200 cargo test --test shoestring kills:: -- --include-ignored --nocapture --test-threads
+//! 1`
 
 use std::fs;
 use std::io::Write;
@@ -36,7 +37,8 @@ fn recipe(cap: u64, factor: u64) -> String {
         .replace("samples = 320", &format!("samples = {}", 320 * factor))
 }
 
-/// What the machine was held for, by this process's clock: from before a process is started until it is reaped.
+/// What the machine was held for, by this process's clock: from before a process is started until it is
+/// reaped.
 #[derive(Default)]
 struct Auditor {
     held: Duration,
@@ -207,7 +209,8 @@ fn killed_runs_with_too_little_money_never_cost_more_than_their_cap() {
 #[test]
 #[ignore = "needs strace and some minutes; the command stands at the top"]
 fn killed_at_every_write_point() {
-    let text = recipe(100_000, 1);
+    // A checkpoint at every quantum.
+    let text = recipe(100_000, 1).replace("every_cap_fraction = 0.0002", "every_cap_fraction = 1e-9");
     let whole = uninterrupted(&text);
     let mut point = 0;
     loop {

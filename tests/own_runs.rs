@@ -14,6 +14,11 @@ fn row(id: &str, samples: &str, accuracy: &str) -> String {
     )
 }
 
+/// The same, too short in every stage to say anything.
+fn short(id: &str, accuracy: &str) -> String {
+    row(id, "1000000", accuracy).replacen("32tok 128000000", "32tok 1000000", 1)
+}
+
 fn table(rows: &[String]) -> String {
     format!("{COLUMNS}\n{}\n", rows.join("\n"))
 }
@@ -43,11 +48,7 @@ fn planned<'a>(more: &[&'a str]) -> Vec<&'a str> {
 fn own_runs_move_the_plan_and_the_plan_says_how_far() {
     let sandbox = Sandbox::new();
     // Far better than the law expects of B/16 (about 70 %), and one that is too short to count.
-    let rows = [
-        row("good-1", "2560000000", "74.0"),
-        row("good-2", "1280000000", "72.5"),
-        row("toy", "1000000", "3"),
-    ];
+    let rows = [row("good-1", "2560000000", "74.0"), row("good-2", "1280000000", "72.5"), short("toy", "3")];
     sandbox.write("mine.csv", table(&rows));
     let object = sandbox.ok(&planned(&["--own-runs", "mine.csv", "--format", "json"])).json();
     let own = &object["own_runs"];
@@ -72,6 +73,7 @@ fn own_runs_move_the_plan_and_the_plan_says_how_far() {
         assert!((width(&object) - width(&without)).abs() < 1e-6, "not narrowed");
     }
     let text = sandbox.ok(&planned(&["--own-runs", "mine.csv"])).stdout;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in ["Your own runs: 2 of 3 runs count", "Passed over: toy", "COCO image R@1"] {
         assert!(text.contains(words), "{words}\n{text}");
     }
@@ -136,7 +138,7 @@ fn what_cannot_be_used_is_refused_with_its_place_and_advice() {
     sandbox.write("percent.csv", table(&[row("one", "2560000000", "740")]));
     sandbox
         .write("column.csv", table(&[row("one", "2560000000", "74.0")]).replacen(",samples,", ",sample,", 1));
-    sandbox.write("toys.csv", table(&[row("toy-1", "1000000", "3"), row("toy-2", "1000000", "4")]));
+    sandbox.write("toys.csv", table(&[short("toy-1", "3"), short("toy-2", "4")]));
     sandbox.write("empty/readme.txt", "nothing");
     sandbox.ok(&planned(&["--out", "recipe.toml"]));
     directory(&sandbox, "broken", &("no line\n".to_owned() + &evaluation(13_000_000_000, 1000, 0.79, true)));

@@ -1,9 +1,9 @@
 //! The time that is paid for, kept by the kernel: a process that outlives it is ended by it.
 //!
-//! No code of a process can stop it while one training step hangs, or while it is stopped itself (SIGSTOP). So
-//! the process asks the kernel beforehand: a POSIX timer that sends SIGKILL when the lease is over, which
-//! reaches a stopped process too. Each reserve puts the timer off; what is set aside for a quantum is therefore
-//! all that a process can cost that neither goes on nor ends.
+//! No code of a process can stop it while one training step hangs, or while it is stopped itself (SIGSTOP).
+//! So the process asks the kernel beforehand: a POSIX timer that sends SIGKILL when the lease is over, which
+//! reaches a stopped process too. Each reserve puts the timer off; what is set aside for a quantum is
+//! therefore all that a process can cost that neither goes on nor ends.
 
 use std::fmt::Debug;
 

@@ -1,4 +1,5 @@
-//! Opening the money of a run or of a guarded command: its own ledger, a cap that was changed, a shared budget.
+//! Opening the money of a run or of a guarded command: its own ledger, a cap that was changed, a shared
+//! budget.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 use shoestring_ledger::{BudgetGuard, Clock, LedgerError, SharedBudget, Terms};
 
-/// Opens the ledger at `path` and joins the shared budget, if there is one. A cap other than the ledger's is a change,
-/// recorded, and refused below what is spent. Returns also what is worth telling.
+/// Opens the ledger at `path` and joins the shared budget, if there is one. A cap other than the ledger's is
+/// a change, recorded, and refused below what is spent. Returns also what is worth telling.
 pub(crate) fn open(
     path: &Path,
     clock: &Arc<dyn Clock>,

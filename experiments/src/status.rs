@@ -103,7 +103,8 @@ pub struct Status {
     pub is_guard: bool,
     /// What a person should know.
     pub warnings: Vec<String>,
-    /// What the whole run will have cost if it goes on as it does, the cap aside; `None` before the first step.
+    /// What the whole run will have cost if it goes on as it does, the cap aside; `None` before the first
+    /// step.
     pub forecast: Option<Usd>,
     /// The same at the speed of the fastest and of the slowest tenth of recent steps.
     pub forecast_interval: Option<(Usd, Usd)>,
@@ -281,7 +282,8 @@ struct Standing {
 
 impl Standing {
     fn of(recipe: &Recipe, rows: &[Row], last: Option<&MetricsLine>, replans: &[ReplanLine]) -> Self {
-        // Not every step has a metrics line, and a resumed run is where its last row says, not where its lines end.
+        // Not every step has a metrics line, and a resumed run is where its last row says, not where its
+        // lines end.
         let row = rows.iter().rev().find(|row| !row.stage.is_empty());
         let (stage, step) = match (row, last) {
             (Some(row), Some(line)) if line.time >= row.time && line.step >= row.step => {
@@ -406,8 +408,8 @@ impl Speeds {
     }
 }
 
-/// The runs at or below `root`, by path: folders with a frozen recipe and a ledger, and those of guarded commands,
-/// with a ledger and a lock.
+/// The runs at or below `root`, by path: folders with a frozen recipe and a ledger, and those of guarded
+/// commands, with a ledger and a lock.
 pub fn scan(root: &Path) -> Result<Vec<PathBuf>, RunError> {
     let mut found = Vec::new();
     collect(root, DEPTH, &mut found).map_err(|source| RunError::file(root, "read", source))?;

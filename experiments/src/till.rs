@@ -98,8 +98,8 @@ impl Till {
         look(&mut self.shared.lock().guard)
     }
 
-    /// Opens a quantum: `amount` is set aside if it fits beside `hold`. Should the work take longer, it may be
-    /// prolonged from what is left beside `untouchable`.
+    /// Opens a quantum: `amount` is set aside if it fits beside `hold`. Should the work take longer, it may
+    /// be prolonged from what is left beside `untouchable`.
     pub fn reserve(
         &self,
         stage: &str,
@@ -136,7 +136,9 @@ impl Till {
     pub fn roll(&self, stage: &str, purpose: Purpose, seconds: f64) -> Result<(), ReserveError> {
         let mut state = self.shared.lock();
         let State { guard, open, .. } = &mut *state;
-        let amount = guard.cost_of_next(seconds);
+        // What is pending is paid from the open one.
+        let pending = if open.is_some() { guard.cost_of_next(0.0) } else { Usd::ZERO };
+        let amount = guard.cost_of_next(seconds) - pending;
         let quantum = guard.reserve(stage, 0, purpose, amount, Usd::ZERO)?;
         let next = Open { quantum, step: 0, untouchable: Usd::ZERO, seconds };
         let settled = open.replace(next).map(|before| guard.settle(before.quantum, 0));

@@ -42,6 +42,18 @@ pub enum AttentionPoolKind {
     Cascade,
 }
 
+impl AttentionPool {
+    /// Queries of each pooler, and the tokens that it attends to when the tower has `tokens`.
+    pub(crate) fn poolers(self, tokens: u32) -> impl Iterator<Item = (u32, u32)> {
+        let second = match self.kind {
+            AttentionPoolKind::Single => None,
+            AttentionPoolKind::Parallel => Some((1, tokens)),
+            AttentionPoolKind::Cascade => Some((1, self.queries)),
+        };
+        [(self.queries, tokens)].into_iter().chain(second)
+    }
+}
+
 /// Which text position is the sentence feature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -6,7 +6,7 @@
 //! out what is linear in the width (norms, biases, activation functions), as `open_clip` does in
 //! `docs/model_profile.csv`, whose every printed digit this reproduces.
 
-use crate::architecture::{Architecture, AttentionPool, AttentionPoolKind, ImagePool, ImagePositions};
+use crate::architecture::{Architecture, AttentionPool, ImagePool, ImagePositions};
 use crate::units::{Flops, Tokens};
 
 /// Channels of an image.
@@ -54,23 +54,16 @@ fn block_parameters(width: u64, mlp: u64) -> u64 {
 /// and values we each, four biases of e, norms over queries and tokens.
 fn pooler_parameters(pool: AttentionPool, width: u64, embed: u64) -> u64 {
     let one = |queries: u64| queries * embed + 2 * embed * embed + 2 * width * embed + 6 * embed + 2 * width;
-    let second = if pool.kind == AttentionPoolKind::Single { 0 } else { one(1) };
-    one(u64::from(pool.queries)) + second
+    pool.poolers(0).map(|(queries, _)| one(u64::from(queries))).sum()
 }
 
 /// Multiply-accumulates of the poolers over `tokens` tokens: queries projected and projected back, keys and values of
 /// every token, scores and their weighted sum.
-fn pooler_macs(pool: AttentionPool, width: f64, embed: f64, tokens: f64) -> f64 {
+fn pooler_macs(pool: AttentionPool, width: f64, embed: f64, tokens: u32) -> f64 {
     let one = |queries: f64, tokens: f64| {
         2.0 * queries * embed * embed + 2.0 * tokens * width * embed + 2.0 * queries * tokens * embed
     };
-    let queries = f64::from(pool.queries);
-    one(queries, tokens)
-        + match pool.kind {
-            AttentionPoolKind::Single => 0.0,
-            AttentionPoolKind::Parallel => one(1.0, tokens),
-            AttentionPoolKind::Cascade => one(1.0, queries),
-        }
+    pool.poolers(tokens).map(|(queries, tokens)| one(queries.into(), tokens.into())).sum()
 }
 
 /// Counts the parameters. Positions count at full length whether learned or fixed, as in `open_clip`.
@@ -126,7 +119,7 @@ pub fn forward_flops(architecture: &Architecture, image_tokens: Tokens, text_tok
     let image = block_macs(width, f64::from(vision.mlp_width()), f64::from(vision.layers), patches + 1.0)
         + patches * patch_values * width
         + match vision.pool_type {
-            ImagePool::Attention(pool) => pooler_macs(pool, width, embed, patches + 1.0) + embed * embed,
+            ImagePool::Attention(pool) => pooler_macs(pool, width, embed, image_tokens.0 + 1) + embed * embed,
             ImagePool::Tok | ImagePool::Avg => width * embed,
         };
 

@@ -1,7 +1,7 @@
 //! What training keeps in a device's memory, and the largest microbatch that fits.
 
 use crate::accelerator::{Accelerator, Runtime};
-use crate::architecture::{Architecture, AttentionPool, AttentionPoolKind, ImagePool};
+use crate::architecture::{Architecture, AttentionPool, ImagePool};
 use crate::compute::parameters;
 use crate::units::{Tokens, grouped};
 
@@ -124,18 +124,12 @@ fn block_numbers(width: f64, mlp: f64, heads: f64, tokens: f64) -> f64 {
 
 /// Numbers that a pooler keeps: its normed tokens, keys and values; its queries before and after their projection and
 /// what comes out; scores before and after the softmax.
-fn pooler_numbers(pool: AttentionPool, width: f64, embed: f64, tokens: f64) -> f64 {
+fn pooler_numbers(pool: AttentionPool, width: f64, embed: f64, tokens: u32) -> f64 {
     let heads = f64::from(pool.heads);
     let one = |queries: f64, tokens: f64| {
         tokens * (width + 2.0 * embed) + 3.0 * queries * embed + 2.0 * heads * queries * tokens
     };
-    let queries = f64::from(pool.queries);
-    one(queries, tokens)
-        + match pool.kind {
-            AttentionPoolKind::Single => 0.0,
-            AttentionPoolKind::Parallel => one(1.0, tokens),
-            AttentionPoolKind::Cascade => one(1.0, queries),
-        }
+    pool.poolers(tokens).map(|(queries, tokens)| one(queries.into(), tokens.into())).sum()
 }
 
 /// Bytes of one sample's activations in both towers.
@@ -155,7 +149,7 @@ fn sample_bytes(
             Activations::Recomputed => f64::from(layers) * width * tokens + block,
         }
     };
-    let image = f64::from(image_tokens.0) + 1.0;
+    let image = image_tokens.0 + 1;
     let pooler = match vision.pool_type {
         ImagePool::Attention(pool) => {
             pooler_numbers(pool, f64::from(vision.width), f64::from(architecture.embed_dim), image)
@@ -164,7 +158,7 @@ fn sample_bytes(
     };
     let text_tokens = text_tokens.0 + text.extra_tokens();
     let numbers = pooler
-        + tower(vision.width, vision.mlp_width(), vision.heads(), vision.layers, image)
+        + tower(vision.width, vision.mlp_width(), vision.heads(), vision.layers, f64::from(image))
         + tower(text.width, text.mlp_width(), text.heads, text.layers, f64::from(text_tokens));
     numbers * number
 }

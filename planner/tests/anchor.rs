@@ -52,7 +52,7 @@ fn this_machine(budget: f64) -> Request {
             price: Some(StatedPrice::PerMachineHour(usd(0.6))),
             ..HardwareRequest::default()
         },
-        data: DataRequest::Own(Data {
+        data: DataRequest::Own(Box::new(Data {
             name: "synthetic".to_owned(),
             unique_samples: Samples(50_000),
             train: drawn.clone(),
@@ -63,7 +63,7 @@ fn this_machine(budget: f64) -> Request {
                 class_names: String::new(),
                 templates: String::new(),
             }),
-        }),
+        })),
         data_stated: true,
         ..asking(budget)
     }

@@ -49,7 +49,7 @@ fn newer_version_is_refused_before_its_fields_are_judged() {
 #[test]
 fn a_choice_that_is_not_there_is_named_with_its_field_and_those_that_are() {
     for (from, to, field, choice) in [
-        ("pool_type = \"avg\"", "pool_type = \"max\"", "pool_type = \"max\"", "`tok` or `avg`"),
+        ("pool_type = \"avg\"", "pool_type = \"max\"", "pool_type = \"max\"", "`tok`, `avg`"),
         ("pool_type = \"last\"", "pool_type = \"mean\"", "pool_type = \"mean\"", "`argmax`"),
         ("\"sin_cos2d\"", "\"rope\"", "pos_embed_type = \"rope\"", "`learnable`"),
         ("text_tokens = 8", "text_tokens = 8\nschedule = \"step\"", "schedule = \"step\"", "`wsd`"),

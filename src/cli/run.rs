@@ -93,8 +93,8 @@ pub(crate) struct GuardArgs {
     /// The signal that warns.
     #[arg(long, value_name = "NAME", default_value = "TERM")]
     pub(crate) signal: String,
-    /// Folder of ledger and lock; `runs/<name of the command>` if left out. The same folder again goes on under
-    /// the same cap.
+    /// Folder of ledger and lock; `runs/<name of the command>` if left out. The same folder again goes on
+    /// under the same cap.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Output format of the summary at the end, on stderr, since stdout is the command's.

@@ -16,7 +16,7 @@ pub(crate) fn calibrate(args: &CalibrateArgs, printer: Printer) -> Result<Exit, 
     // Checkpoints are written near by: measured on the same disk.
     let folder = args.out.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(std::path::Path::new("."));
-    let today = chrono::Utc::now().date_naive().to_string();
+    let today = super::today().to_string();
     let calibration = calibrate::measure(f64::from(args.seconds), folder, &today, &mut |measuring| {
         bar.set_length(measuring.total as u64);
         bar.set_position(measuring.done as u64);

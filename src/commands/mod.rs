@@ -26,6 +26,11 @@ use crate::cli::{Cli, Command, DataCommand, PricesCommand};
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 
+/// The planner has no clock; the door does.
+fn today() -> chrono::NaiveDate {
+    chrono::Utc::now().date_naive()
+}
+
 /// Carries one command line out.
 pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
     match cli.command {

@@ -26,7 +26,7 @@ def reference(size, shards):
     import torch
     import webdataset as wds
     from open_clip.transform import image_transform
-    from open_clip_train.data import detshuffle2, filter_no_caption_or_no_image, log_and_continue, tarfile_to_samples_nothrow
+    from open_clip_train.data import detshuffle2, filter_no_caption_or_no_image, log_and_continue
 
     torch.set_num_threads(1)
     preprocess = image_transform(size, is_train=True, aug_cfg={"scale": (0.4, 1.0)})
@@ -35,7 +35,8 @@ def reference(size, shards):
         pipeline = wds.DataPipeline(
             wds.SimpleShardList(shards),
             detshuffle2(bufsize=2000, initial=500, seed=0, epoch=epoch),
-            tarfile_to_samples_nothrow,
+            # open_clip's own step of this kind does not know webdataset 1.0's samples.
+            wds.tarfile_to_samples(handler=log_and_continue),
             wds.shuffle(bufsize=5000, initial=1000),
             wds.select(filter_no_caption_or_no_image),
             wds.decode("pilrgb", handler=log_and_continue),

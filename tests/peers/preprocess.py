@@ -33,7 +33,9 @@ def files(places, folder):
     found = []
     for place in map(Path, places):
         if place.is_dir():
-            found += [path for path in sorted(place.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")]
+            named = [path for path in sorted(place.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp")]
+            # Some are of another kind than their name says.
+            found += [path for path in named if Image.open(path).format in ("JPEG", "PNG", "WEBP")]
             continue
         with tarfile.open(place) as tar:
             members = [member for member in tar if member.name.endswith((".jpg", ".png", ".webp"))]

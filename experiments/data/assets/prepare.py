@@ -121,8 +121,8 @@ def mend() -> None:
 def lexicon(folder: Path) -> None:
     """Words of one part that can be more than nouns: how often each part was met, as log2 of 1 + count.
 
-    Nouns are what an unknown word is taken for, so words that are only nouns are left out; so are the adverbs
-    and participles that their endings tell.
+    Nouns are what an unknown word is taken for, so most words that are only nouns are left out; so are the
+    adverbs and participles that their endings tell.
     """
     counts: dict[str, dict[str, int]] = {}
     parts = {"1": "n", "2": "v", "3": "a", "4": "r", "5": "a"}
@@ -134,7 +134,8 @@ def lexicon(folder: Path) -> None:
             of_word[parts[rest[0]]] = of_word.get(parts[rest[0]], 0) + int(count)
     lines = []
     for word, of_word in sorted(counts.items()):
-        if set(of_word) == {"n"}:
+        # What ends like a form of a verb would be taken for one.
+        if set(of_word) == {"n"} and not word.endswith(("ed", "ing")):
             continue
         if set(of_word) == {"r"} and word.endswith("ly"):
             continue

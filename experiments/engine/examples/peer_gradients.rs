@@ -5,10 +5,10 @@
 
 mod peers;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 
-use peers::{doubles, indices, singles};
+use peers::tensor;
 use shoestring_engine::measure::{RandomPairs, Shape};
 use shoestring_engine::{Clip, position_table};
 use shoestring_planner::recipe::{Optimizer, Precision};
@@ -27,22 +27,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let input = pairs.input();
     let mut clip = Clip::new(&shape.architecture, Optimizer::default().logit_scale_init, 3)?;
 
-    let mut blocks = BTreeMap::new();
+    let mut blocks = HashMap::new();
     for (precision, label) in [(Precision::F32, "f32"), (Precision::Bf16, "bf16")] {
         clip.set_precision(precision);
         let (loss, gradients) = clip.gradients(&input)?;
         println!("{label}: loss {loss}");
-        blocks.insert(format!("{label}.loss"), doubles([loss], &[]));
+        blocks.insert(format!("{label}.loss"), tensor([loss], &[])?);
         for (name, gradient) in gradients {
             let dims = clip.parameters().get(&name)?.dims();
-            blocks.insert(format!("{label}.{name}"), singles(gradient, dims));
+            blocks.insert(format!("{label}.{name}"), tensor(gradient, dims)?);
         }
     }
-    blocks.insert("pixels".to_owned(), singles(input.pixels.iter().copied(), &[batch, 3, side, side]));
-    blocks.insert("token_ids".to_owned(), indices(input.token_ids.iter().copied(), &[batch, tokens]));
+    blocks.insert("pixels".to_owned(), tensor(input.pixels.iter().copied(), &[batch, 3, side, side])?);
+    blocks.insert(
+        "token_ids".to_owned(),
+        tensor(input.token_ids.iter().map(|&id| i64::from(id)), &[batch, tokens])?,
+    );
     let vision = &shape.architecture.vision_cfg;
     let (grid, width) = (side / vision.patch_size as usize, vision.width as usize);
     let positions = position_table(grid, width).into_iter().map(|x| x as f32);
-    blocks.insert("positions".to_owned(), singles(positions, &[grid * grid, width]));
-    peers::write(folder, blocks, &shoestring_engine::checkpoint::model_bytes(&clip)?, name)
+    blocks.insert("positions".to_owned(), tensor(positions, &[grid * grid, width])?);
+    peers::write(folder, &blocks, &shoestring_engine::checkpoint::model_bytes(&clip)?, name)
 }

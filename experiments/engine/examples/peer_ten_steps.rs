@@ -8,10 +8,10 @@
 
 mod peers;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::Path;
 
-use peers::{doubles, indices, singles};
+use peers::tensor;
 use shoestring_engine::measure::{RandomPairs, Shape};
 use shoestring_engine::{Trainer, checkpoint, learning_rate, position_table};
 use shoestring_planner::architecture::{AttentionPool, AttentionPoolKind, ImagePool, ImagePositions};
@@ -74,19 +74,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         pixels.extend_from_slice(input.pixels);
         ids.extend_from_slice(input.token_ids);
     }
-    let mut found = BTreeMap::from([
-        ("losses".to_owned(), doubles(losses, &[steps])),
-        ("norms".to_owned(), doubles(norms, &[steps])),
-        ("rates".to_owned(), doubles(rates, &[steps])),
-        ("pixels".to_owned(), singles(pixels, &[steps, batch, 3, side, side])),
-        ("token_ids".to_owned(), indices(ids, &[steps, batch, tokens])),
+    let mut found = HashMap::from([
+        ("losses".to_owned(), tensor(losses, &[steps])?),
+        ("norms".to_owned(), tensor(norms, &[steps])?),
+        ("rates".to_owned(), tensor(rates, &[steps])?),
+        ("pixels".to_owned(), tensor(pixels, &[steps, batch, 3, side, side])?),
+        ("token_ids".to_owned(), tensor(ids.into_iter().map(i64::from), &[steps, batch, tokens])?),
     ]);
     let (grid, width) = (side / shape.architecture.vision_cfg.patch_size as usize, {
         shape.architecture.vision_cfg.width as usize
     });
     let positions = position_table(grid, width).into_iter().map(|x| x as f32);
-    found.insert("positions".to_owned(), singles(positions, &[grid * grid, width]));
-    peers::write(folder, found, &model, name)?;
+    found.insert("positions".to_owned(), tensor(positions, &[grid * grid, width])?);
+    peers::write(folder, &found, &model, name)?;
     std::fs::write(folder.join("after.safetensors"), trainer.model_bytes()?)?;
     Ok(())
 }

@@ -104,9 +104,10 @@ impl Settlement {
 /// settlement before it, so that nothing that the process does is free.
 ///
 /// # The lease
-/// What is settled and what is reserved together pay for the clock up to a moment, [`BudgetGuard::lease_seconds`]
-/// from now. A process that is ended by then (by the kernel, say) whatever it is doing has used no more than the
-/// ledger counts as spent, so that a crash is charged at least what it cost.
+/// What is settled and what is reserved together pay for the clock up to a moment,
+/// [`BudgetGuard::lease_seconds`] from now. A process that is ended by then (by the kernel, say) whatever it
+/// is doing has used no more than the ledger counts as spent, so that a crash is charged at least what it
+/// cost.
 #[derive(Debug)]
 pub struct BudgetGuard {
     journal: Journal,
@@ -202,8 +203,8 @@ impl BudgetGuard {
         self.budget.as_mut()
     }
 
-    /// What may still be spent: the least of what is left under the cap of the run and of each shared budget, as
-    /// they were last read.
+    /// What may still be spent: the least of what is left under the cap of the run and of each shared budget,
+    /// as they were last read.
     #[must_use]
     pub fn left(&self) -> Usd {
         let own = self.account().left();
@@ -223,8 +224,8 @@ impl BudgetGuard {
         Ok(())
     }
 
-    /// The price is another from here on. Time that ran since the last settlement is charged with the next one, at
-    /// the higher of both prices: when it changed is not known.
+    /// The price is another from here on. Time that ran since the last settlement is charged with the next
+    /// one, at the higher of both prices: when it changed is not known.
     pub fn change_price(
         &mut self,
         step: u64,
@@ -246,8 +247,8 @@ impl BudgetGuard {
         self.append("", step, Kind::PriceChange, Purpose::Run, Usd::ZERO, 0, 0.0, note)
     }
 
-    /// Charges `amount` without a reserve (a minimum billing period, a gap that nobody guarded): at most what is
-    /// left under every cap.
+    /// Charges `amount` without a reserve (a minimum billing period, a gap that nobody guarded): at most what
+    /// is left under every cap.
     pub fn spend(
         &mut self,
         stage: &str,
@@ -306,8 +307,8 @@ impl BudgetGuard {
         Ok(told)
     }
 
-    /// Sets `amount` aside if it fits under the cap together with `hold`, which must stay free for what has to
-    /// happen later. The row is on disk when this returns.
+    /// Sets `amount` aside if it fits under the cap together with `hold`, which must stay free for what has
+    /// to happen later. The row is on disk when this returns.
     pub fn reserve(
         &mut self,
         stage: &str,
@@ -355,7 +356,8 @@ impl BudgetGuard {
         let claim = self.claim(stage, step, purpose, amount, Some(seconds));
         let share = self.budget.as_mut().map(|budget| budget.reserve(claim, hold)).transpose()?;
         if let Err(error) = self.append(stage, step, Kind::Reserve, purpose, amount, number, seconds, note) {
-            // What fails here too is written by the next change of the budget, or charged when this process ends.
+            // What fails here too is written by the next change of the budget, or charged when this process
+            // ends.
             if let (Some(budget), Some(share)) = (&mut self.budget, share) {
                 let _ = budget.release(share);
             }
@@ -364,9 +366,9 @@ impl BudgetGuard {
         Ok(Part { number, reserve: amount, share })
     }
 
-    /// Charges the time since the last settlement to `quantum`: what the clock says and what is paid ahead, at
-    /// most its reserve and what is left under every cap. Should the clock alone say more than that, the note says
-    /// how much more.
+    /// Charges the time since the last settlement to `quantum`: what the clock says and what is paid ahead,
+    /// at most its reserve and what is left under every cap. Should the clock alone say more than that, the
+    /// note says how much more.
     pub fn settle(&mut self, quantum: Quantum, step: u64) -> Result<Settlement, LedgerError> {
         let now = self.clock.elapsed();
         let until = self.billed_until(now + self.pays_ahead);
@@ -448,8 +450,8 @@ impl BudgetGuard {
         }
     }
 
-    /// From now on every settlement also pays for so much time to come, which the next one takes into account.
-    /// What a process does between two quanta, and its end, are then paid for whatever happens.
+    /// From now on every settlement also pays for so much time to come, which the next one takes into
+    /// account. What a process does between two quanta, and its end, are then paid for whatever happens.
     pub fn pay_ahead(&mut self, ahead: Duration) {
         self.pays_ahead = ahead;
     }
@@ -516,8 +518,8 @@ impl BudgetGuard {
         self.worst().per_hour_for(Hours::from_seconds(unpaid)) + self.at_old_prices.cost
     }
 
-    /// What must stay free beside [`BudgetGuard::cost_of_next`] of `work` seconds so that `later` seconds more can
-    /// follow.
+    /// What must stay free beside [`BudgetGuard::cost_of_next`] of `work` seconds so that `later` seconds
+    /// more can follow.
     #[must_use]
     pub fn hold_after(&self, work: f64, later: f64) -> Usd {
         self.cost_of_next(work.max(0.0) + later.max(0.0)) - self.cost_of_next(work)
@@ -574,8 +576,8 @@ impl BudgetGuard {
         self.clock.elapsed().saturating_sub(self.paid_until).as_secs_f64()
     }
 
-    /// What is used so far by the clock, not by the reserve: settled, and the time since, rounded down so that
-    /// it is never more than the next settlement makes of it.
+    /// What is used so far by the clock, not by the reserve: settled, and the time since, rounded down so
+    /// that it is never more than the next settlement makes of it.
     #[must_use]
     pub fn spent_by_the_clock(&self) -> Usd {
         let hours = Hours::from_seconds(self.since_paid());
@@ -589,7 +591,8 @@ impl BudgetGuard {
         self.lease_seconds(Some(quantum))
     }
 
-    /// Seconds until what is paid, and what `quantum` sets aside at the worst price, is used up; negative beyond.
+    /// Seconds until what is paid, and what `quantum` sets aside at the worst price, is used up; negative
+    /// beyond.
     #[must_use]
     pub fn lease_seconds(&self, quantum: Option<&Quantum>) -> f64 {
         let reserve = quantum.map_or(Usd::ZERO, Quantum::reserve).minus_or_zero(self.at_old_prices.cost);
@@ -637,8 +640,8 @@ impl BudgetGuard {
         }
     }
 
-    /// Money is counted by a clock that cannot be set; the times in the rows are the time of day, for people, who
-    /// should know when it jumped.
+    /// Money is counted by a clock that cannot be set; the times in the rows are the time of day, for people,
+    /// who should know when it jumped.
     fn tell_of_a_set_clock(&mut self) -> Result<(), LedgerError> {
         let ahead = ahead(&*self.clock);
         let by = ahead - self.ahead;

@@ -35,18 +35,12 @@ use crate::guard::{BudgetGuard, Quantum, ReserveError, Terms};
 use crate::journal::{fuse, read};
 use crate::kind::Purpose;
 
-/// Numbers that look random and depend on their seed alone (splitmix64).
-struct Dice(u64);
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use support::{Dice, number};
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-
     fn money(&mut self, below: u64) -> Usd {
         Usd::from_micros(self.roll(below) as i64)
     }
@@ -370,11 +364,9 @@ impl World {
     }
 }
 
+#[allow(clippy::print_stdout)]
 #[test]
 fn in_no_history_is_a_cap_exceeded_or_a_row_lost() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-    };
     let (cases, seed) = (number("SHOESTRING_CASES", 150), number("SHOESTRING_SEED", 1));
     let folder = tempfile::tempdir().expect("temporary folder");
     let (mut events, mut settlements, mut refusals, mut crashes) = (0_u64, 0, 0, 0);

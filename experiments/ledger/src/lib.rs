@@ -12,10 +12,11 @@
 //! - A row counts only once it is on disk (fsync).
 //!
 //! # Its bound
-//! The clock is the machine's and no code of a process can stop it in the middle of one indivisible action (a single
-//! training step, say). What is settled and reserved pays up to a moment ([`BudgetGuard::lease_seconds`]); who wants
-//! the cap to hold whatever happens has the process ended by then. Otherwise the settlement says in its note by how
-//! much the machine was held beyond the cap, and nothing further is started.
+//! The clock is the machine's and no code of a process can stop it in the middle of one indivisible action (a
+//! single training step, say). What is settled and reserved pays up to a moment
+//! ([`BudgetGuard::lease_seconds`]); who wants the cap to hold whatever happens has the process ended by
+//! then. Otherwise the settlement says in its note by how much the machine was held beyond the cap, and
+//! nothing further is started.
 
 mod account;
 mod budget;

@@ -20,28 +20,15 @@ use shoestring_ledger::{
 };
 use shoestring_planner::units::Usd;
 
+use support::{Dice, number};
+
+mod support;
+
 const WORKERS: usize = 8;
 /// One micro-dollar a microsecond.
 const USD_PER_HOUR: Usd = Usd::from_micros(3_600_000_000);
 /// What a worker that finds no room ends with.
 const CAP_REACHED: i32 = 4;
-
-/// Numbers that look random and depend on their seed alone (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % below
-    }
-}
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// Spends in small quanta until the cap is reached, and writes down what it really did. Not a test: the other
 /// one starts it as a process of its own.

@@ -32,14 +32,14 @@ const TICK: Duration = Duration::from_millis(20);
 /// After SIGKILL, how long everything may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Keeps a command: what the guard starts this program as. Takes orders from one descriptor and writes news to the
-/// other, both inherited from the guard.
+/// Keeps a command: what the guard starts this program as. Takes orders from one descriptor and writes news
+/// to the other, both inherited from the guard.
 ///
 /// # Errors
 /// When the descriptors are none or the system refuses what a keeper needs.
 pub fn keep(orders: RawFd, news: RawFd, command: &[OsString]) -> std::io::Result<()> {
-    // SAFETY: the guard opened both for this process alone and named them on its command line; nothing else in
-    // this process has taken them.
+    // SAFETY: the guard opened both for this process alone and named them on its command line; nothing else
+    // in this process has taken them.
     let (orders, news) = unsafe { (OwnedFd::from_raw_fd(orders), OwnedFd::from_raw_fd(news)) };
     close_on_exec(&orders)?;
     close_on_exec(&news)?;

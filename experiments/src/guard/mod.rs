@@ -1,17 +1,17 @@
 //! The cap around any other command: its time is money, and it is stopped before there is none left.
 //!
 //! # Who watches whom
-//! The guard starts a *keeper*, the keeper starts the command in a process group of its own. The keeper is the
-//! reaper of everything that the command starts, however it detaches itself, so that the time of a daemon is
-//! counted like that of its parent. If the guard dies, even by SIGKILL, the keeper ends everything at once; if the
-//! keeper dies, the kernel ends the command and the guard the rest; what both left behind is found by its
-//! environment and ended by the next start.
+//! The guard starts a *keeper*, the keeper starts the command in a process group of its own. The keeper is
+//! the reaper of everything that the command starts, however it detaches itself, so that the time of a daemon
+//! is counted like that of its parent. If the guard dies, even by SIGKILL, the keeper ends everything at
+//! once; if the keeper dies, the kernel ends the command and the guard the rest; what both left behind is
+//! found by its environment and ended by the next start.
 //!
 //! # Money
-//! A quantum is set aside before its time begins, and the guard holds a lease for it ([`crate::lease`]): stopped
-//! for longer than it, the guard is ended by the kernel and the command by the keeper. So a guard that died is
-//! charged its open quantum in full, which is never less than the command had. Grace and stopping are held
-//! back from the first quantum on.
+//! A quantum is set aside before its time begins, and the guard holds a lease for it ([`crate::lease`]):
+//! stopped for longer than it, the guard is ended by the kernel and the command by the keeper. So a guard
+//! that died is charged its open quantum in full, which is never less than the command had. Grace and
+//! stopping are held back from the first quantum on.
 
 mod keeper;
 mod tree;
@@ -86,7 +86,8 @@ pub struct Guarded {
 pub struct GuardSummary {
     /// How the guard let go of it.
     pub ended: GuardEnd,
-    /// The command's exit code, or 128 and the number of the signal that ended it; `None` if it never started.
+    /// The command's exit code, or 128 and the number of the signal that ended it; `None` if it never
+    /// started.
     pub exit_code: Option<i32>,
     /// Settled and reserved money of everything under this cap.
     pub spent: Usd,
@@ -154,7 +155,8 @@ pub fn guard(
         price_source: order.price_source.clone(),
         price_as_of: order.price_as_of.clone(),
     };
-    let (mut guard, told) = BudgetGuard::open(&directory.ledger(), Arc::clone(clock), terms, Duration::ZERO)?;
+    let budget = order.budget.as_deref();
+    let (mut guard, told) = money::open(&directory.ledger(), clock, terms, Duration::ZERO, budget)?;
     for text in &told {
         say(text);
     }
@@ -211,9 +213,9 @@ const FORWARDED: [i32; 6] = [
     signal_hook::consts::SIGUSR2,
 ];
 
-/// Ends what a guard left behind that died together with its keeper. The rule for its time: the quantum that was
-/// open is charged in full already; if anything is found alive, the time from the last row until now is charged
-/// as well, up to the cap.
+/// Ends what a guard left behind that died together with its keeper. The rule for its time: the quantum that
+/// was open is charged in full already; if anything is found alive, the time from the last row until now is
+/// charged as well, up to the cap.
 fn end_survivors(
     guard: &mut BudgetGuard,
     root: &Path,
@@ -331,8 +333,8 @@ impl Watch<'_> {
         say: &mut dyn FnMut(&str),
     ) -> Result<(), RunError> {
         let left = self.till.seconds_left();
-        // What is left of a shared budget may be gone a moment later: there the time for the end is part of every
-        // quantum.
+        // What is left of a shared budget may be gone a moment later: there the time for the end is part of
+        // every quantum.
         let held = if self.order.budget.is_some() { self.hold() } else { 0.0 };
         if !self.last && left < held + self.quantum / 2.0 && !self.roll()? {
             // All that is left is for the end.
@@ -359,7 +361,8 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Settles and sets the next quantum aside, or what of it fits beside what is held. Not when there is none.
+    /// Settles and sets the next quantum aside, or what of it fits beside what is held. Not when there is
+    /// none.
     fn roll(&mut self) -> Result<bool, RunError> {
         if self.order.budget.is_some() {
             let seconds = self.quantum + self.hold();

@@ -74,8 +74,8 @@ fn marked(root: &Path) -> Vec<Pid> {
         .collect()
 }
 
-/// Kills every process with the mark of the guard in `root`, this one left out, until there is none; says how many
-/// there were.
+/// Kills every process with the mark of the guard in `root`, this one left out, until there is none; says how
+/// many there were.
 pub(super) fn end_all(root: &Path) -> usize {
     let (since, mut ended) = (Instant::now(), std::collections::HashSet::new());
     loop {

@@ -59,8 +59,8 @@ pub fn list(folder: &Path) -> Result<Vec<Checkpoint>, RunError> {
     Ok(checkpoints)
 }
 
-/// Writes a checkpoint and then removes all but the newest `keep` and that of step `best`. On an error no half of
-/// one is left, and the older ones are as they were. Returns its folder.
+/// Writes a checkpoint and then removes all but the newest `keep` and that of step `best`. On an error no
+/// half of one is left, and the older ones are as they were. Returns its folder.
 pub(crate) fn write(
     folder: &Path,
     mut state: State,

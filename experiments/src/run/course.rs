@@ -28,7 +28,8 @@ use crate::till::Till;
 
 /// Where time is free, so that spending never makes a checkpoint due: one this often.
 const FREE_CHECKPOINT_SECONDS: f64 = 600.0;
-/// A stage has about this many metrics lines if it is short, and one every [`MOST_STEPS_A_LINE`] if it is long.
+/// A stage has about this many metrics lines if it is short, and one every [`MOST_STEPS_A_LINE`] if it is
+/// long.
 const LINES_A_STAGE: u64 = 100;
 const MOST_STEPS_A_LINE: u64 = 10;
 

@@ -95,8 +95,8 @@ impl RunDirectory {
         }
     }
 
-    /// Refuses a folder that holds something else, or the run of another recipe. Returns whether the recipe is
-    /// frozen in it already.
+    /// Refuses a folder that holds something else, or the run of another recipe. Returns whether the recipe
+    /// is frozen in it already.
     pub(crate) fn check(&self, recipe: &Recipe) -> Result<bool, RunError> {
         if let Some(frozen) = self.frozen_recipe()? {
             // The cap may be changed; the ledger records it, and refuses one below what is spent.

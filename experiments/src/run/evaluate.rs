@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use shoestring_ledger::{Purpose, Refused, ReserveError};
+use shoestring_planner::units::Usd;
 
 use super::course::{Course, append};
 use super::error::RunError;
@@ -25,8 +26,8 @@ enum Measured {
 }
 
 impl Course<'_> {
-    /// Evaluates where training stands. The last one (`is_final`) may use everything that is left; others leave
-    /// what is held. Where it was evaluated before, nothing is measured again.
+    /// Evaluates where training stands. The last one (`is_final`) may use everything that is left; others
+    /// leave what is held. Where it was evaluated before, nothing is measured again.
     pub(crate) fn evaluate(&mut self, is_final: bool) -> Result<EvaluationEnd, RunError> {
         if self.executor.evaluation_samples() == 0 {
             return Ok(EvaluationEnd::Done);
@@ -41,8 +42,10 @@ impl Course<'_> {
         let hold = if is_final { 0.0 } else { self.hold() };
         let seconds = self.forecast.evaluation(&self.timing, self.position.stage);
         let (wanted, kept) = self.till.cost_of_next(SAFETY * seconds, hold);
-        let (needed, _) = self.till.cost_of_next(seconds, 0.0);
-        let amount = if is_final { wanted.min(self.left()).max(needed) } else { wanted };
+        // Nothing comes after the last one: it begins with whatever is left, and is cut off where that runs
+        // short.
+        let least = Usd::from_micros(1);
+        let amount = if is_final { wanted.min(self.left()).max(least) } else { wanted };
         let step = self.position.step;
         let name = &self.stage().name;
         let untouchable = self.free_of(self.till.with(|guard| guard.worst_cost_of(hold)));

@@ -39,8 +39,8 @@ pub(crate) struct Evaluated {
 
 /// Trains and evaluates. A new executor has the weights that the recipe's seed gives.
 pub(crate) trait Executor {
-    /// Starts a stage from the weights at hand, with fresh optimiser moments unless the stage carries them on, and
-    /// data from its first sample.
+    /// Starts a stage from the weights at hand, with fresh optimiser moments unless the stage carries them
+    /// on, and data from its first sample.
     fn enter_stage(&mut self, stage: usize) -> Result<(), RunError>;
 
     /// Goes on in a stage from a checkpoint's files after `stage_step` of its steps.

@@ -1,5 +1,5 @@
-//! How long steps, evaluations and checkpoints will take: measured where possible, scaled by FLOPs from another
-//! stage where not, and before anything was measured, what the plan says.
+//! How long steps, evaluations and checkpoints will take: measured where possible, scaled by FLOPs from
+//! another stage where not, and before anything was measured, what the plan says.
 
 use shoestring_planner::compute::{forward_flops, parameters, training_flops};
 use shoestring_planner::recipe::{ImageReduction, Recipe, Stage, kept_image_tokens};

@@ -1,24 +1,25 @@
 //! Carrying a recipe out: one directory, one ledger, one cap, any number of processes one after the other.
 //!
 //! # Equality
-//! Training is a function of the recipe and of the re-plans on record. Whatever else depends on time or money (how
-//! many steps a quantum has, when a checkpoint is due) decides only *when* something happens, never *what* a step
-//! computes; so a run that was killed at any moment and resumed ends with the same weights, bit for bit, as one that
-//! was not, as long as money changes no plan.
+//! Training is a function of the recipe and of the re-plans on record. Whatever else depends on time or money
+//! (how many steps a quantum has, when a checkpoint is due) decides only *when* something happens, never
+//! *what* a step computes; so a run that was killed at any moment and resumed ends with the same weights, bit
+//! for bit, as one that was not, as long as money changes no plan.
 //!
 //! # Money
-//! Everything a process does from its start on is charged. Each piece of work (a quantum) is set aside first at its
-//! worst case, and refused when it would not fit next to what is held back for the last checkpoint, the last
-//! evaluation, the stages after this one and a safety margin of [`timing::MARGIN_STEPS`] steps. Between steps and
-//! between batches of an evaluation the clock is looked at, and a quantum ends before its reserve is used up. A step
-//! that takes longer has its reserve extended from what is not held back, and where there is nothing left to extend
-//! it from, the process is ended ([`crate::lease`]). Without a lease (other systems than Linux, tests) the machine is
-//! held beyond the cap if one step, one evaluation batch or one checkpoint suddenly takes longer than its reserve, the
-//! margin and everything else that is left together; the ledger then says by how much.
+//! Everything a process does from its start on is charged. Each piece of work (a quantum) is set aside first
+//! at its worst case, and refused when it would not fit next to what is held back for the last checkpoint,
+//! the last evaluation, the stages after this one and a safety margin of [`timing::MARGIN_STEPS`] steps.
+//! Between steps and between batches of an evaluation the clock is looked at, and a quantum ends before its
+//! reserve is used up. A step that takes longer has its reserve extended from what is not held back, and
+//! where there is nothing left to extend it from, the process is ended ([`crate::lease`]). Without a lease
+//! (other systems than Linux, tests) the machine is held beyond the cap if one step, one evaluation batch or
+//! one checkpoint suddenly takes longer than its reserve, the margin and everything else that is left
+//! together; the ledger then says by how much.
 //!
 //! # Schedule
-//! Where the money left pays for less than what is planned, every stage to come is given the same part of its steps
-//! (a re-plan, see [`Replan`]), so that each still ends annealed.
+//! With `schedule_progress = "budget"`, where the money left pays for less than what is planned, every stage
+//! to come is given the same part of its steps (a re-plan, see [`Replan`]), so that each still ends annealed.
 //!
 //! # Stages
 //! A stage starts from the weights of the one before with fresh optimiser moments, as CLIPA fine-tunes.

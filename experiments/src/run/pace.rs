@@ -1,9 +1,9 @@
 //! How far the schedule of a stage is: a function of its steps and of the re-plans on record.
 //!
-//! Progress is samples done of samples planned until money says otherwise. A re-plan at progress p with n steps to
-//! go (fewer than planned, since the money left pays for no more) lets progress run evenly from p to 1 over those
-//! n steps. So it is never behind dollars spent of the budget, it is never behind samples done of samples planned,
-//! and given the re-plans it is the same whenever and wherever it is computed.
+//! Progress is samples done of samples planned until money says otherwise. A re-plan at progress p with n
+//! steps to go (fewer than planned, since the money left pays for no more) lets progress run evenly from p to
+//! 1 over those n steps. So it is never behind dollars spent of the budget, it is never behind samples done
+//! of samples planned, and given the re-plans it is the same whenever and wherever it is computed.
 
 use serde::{Deserialize, Serialize};
 use shoestring_planner::recipe::Stage;
@@ -88,8 +88,8 @@ impl Pace {
         (1.0 - self.progress(stage_step)) * self.planned_steps as f64
     }
 
-    /// How many steps the stage should have when a part `share` of what it still wants can be paid for, if that
-    /// is worth a change: 2 % of what is to come downwards, 5 % upwards, so that noise changes nothing.
+    /// How many steps the stage should have when a part `share` of what it still wants can be paid for, if
+    /// that is worth a change: 2 % of what is to come downwards, 5 % upwards, so that noise changes nothing.
     pub(crate) fn replanned(&self, stage_step: u64, share: f64) -> Option<u64> {
         let more = (share.clamp(0.0, 1.0) * self.wanted(stage_step) + 1e-9).floor() as u64;
         let (now, before) = ((stage_step + more).min(self.planned_steps), self.steps());

@@ -36,8 +36,8 @@ impl PriceFile {
         Self { path: path.to_owned(), seen: None, complained: false }
     }
 
-    /// What the file says if it was written since the last look; an error once for each time it is wrong. A price
-    /// that cannot be read is no price: the one before stays.
+    /// What the file says if it was written since the last look; an error once for each time it is wrong. A
+    /// price that cannot be read is no price: the one before stays.
     pub(crate) fn changed(&mut self) -> Option<Result<Price, String>> {
         let fail = |this: &mut Self, problem: String| {
             let said = std::mem::replace(&mut this.complained, true);
@@ -68,8 +68,8 @@ impl PriceFile {
 }
 
 impl Course<'_> {
-    /// Takes over what the price file says. A price above the highest that the recipe reckons with stops the run
-    /// until it has fallen: what was set aside would not pay for it.
+    /// Takes over what the price file says. A price above the highest that the recipe reckons with stops the
+    /// run until it has fallen: what was set aside would not pay for it.
     pub(super) fn follow_price(&mut self) -> Result<(), RunError> {
         let Some(changed) = self.price.as_mut().and_then(PriceFile::changed) else { return Ok(()) };
         let price = match changed {

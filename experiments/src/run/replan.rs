@@ -10,9 +10,9 @@ use super::timing::{MARGIN_STEPS, SAFETY};
 use crate::records::{RECORDS_VERSION, ReplanLine};
 
 impl Course<'_> {
-    /// Looks at what the money left pays for. Where that is less than what the recipe plans, every stage to come
-    /// has the same part of its steps, and what is the later stages' is held back; where it is more again, the
-    /// stage at hand has its steps back.
+    /// Looks at what the money left pays for. Where that is less than what the recipe plans, every stage to
+    /// come has the same part of its steps, and what is the later stages' is held back; where it is more
+    /// again, the stage at hand has its steps back.
     pub(super) fn replan(&mut self) -> Result<(), RunError> {
         self.later_seconds = 0.0;
         if self.recipe.budget.schedule_progress == ScheduleProgress::Samples {
@@ -30,9 +30,13 @@ impl Course<'_> {
             / self.checkpoint_interval().max(bare).max(f64::MIN_POSITIVE);
         let step_seconds = bare * (1.0 + checkpoints);
         let (later_steps, later_rest) = self.forecast.later(&self.timing, stage);
-        let later_steps = later_steps * (1.0 + checkpoints);
-        let last = self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage);
-        let rest = self.forecast.evaluations(&self.timing, stage, wanted)
+        // A machine that has become slower is slower in the later stages too.
+        let slower = (bare / self.forecast.usual_step(&self.timing, stage)).max(1.0);
+        let later_steps = later_steps * (1.0 + checkpoints) * slower;
+        let later_rest = later_rest * slower;
+        let last =
+            slower * (self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage));
+        let rest = slower * self.forecast.evaluations(&self.timing, stage, wanted)
             + SAFETY * last
             + MARGIN_STEPS * self.forecast.slowest_step(&self.timing, stage);
         let room = (money - rest - later_rest).max(0.0);

@@ -51,8 +51,8 @@ pub struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// The recipe as it is frozen: data paths absolute, and the precision that this machine computes in, so that a
-    /// run goes on in it on whatever machine it goes on.
+    /// The recipe as it is frozen: data paths absolute, and the precision that this machine computes in, so
+    /// that a run goes on in it on whatever machine it goes on.
     fn frozen(&self) -> Result<Recipe, RunError> {
         let folder = std::path::absolute(if self.folder.as_os_str().is_empty() {
             Path::new(".")

@@ -34,8 +34,8 @@ pub struct State {
     pub samples_seen: u64,
     /// What was drawn from the data since the run began.
     pub drawn: Drawn,
-    /// Every change of a stage's steps that came from money: with these the schedule of what is still to come is
-    /// that of what was done.
+    /// Every change of a stage's steps that came from money: with these the schedule of what is still to come
+    /// is that of what was done.
     #[serde(default)]
     pub replans: Vec<Replan>,
     /// How long things took, so that the next process can set money aside for them. No part of training.

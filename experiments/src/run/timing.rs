@@ -12,7 +12,7 @@ pub const MARGIN_STEPS: f64 = 3.0;
 pub const QUANTUM_SECONDS: f64 = 3.0;
 /// Recent steps that count for the worst one.
 const RECENT: usize = 32;
-/// Recent steps that say what a step costs at present; a stage is re-planned once so many were measured.
+/// Recent steps that say what a step costs at present.
 const PRESENT: usize = 8;
 
 /// How long things took.
@@ -63,19 +63,16 @@ impl Timing {
         sorted.get(sorted.len() / 2).copied()
     }
 
-    /// What a step of `stage` takes at present, in seconds: the mean of the latest eight, or the median of the
-    /// latest three if that is more, so that a slower machine is noticed at its second step and a single hiccup is
-    /// not. `None` before there are enough to judge by.
+    /// What a step of `stage` takes at present, in seconds: the mean of the latest eight, or the median of
+    /// the latest three if that is more, so that a slower machine is noticed at its second step and a single
+    /// hiccup is not. `None` before the third.
     #[must_use]
     pub fn present_step(&self, stage: &str) -> Option<f64> {
         let recent = self.steps.get(stage)?;
         let latest: Vec<f64> = recent.iter().rev().take(PRESENT).copied().collect();
-        if latest.len() < PRESENT {
-            return None;
-        }
-        let mut three = [latest[0], latest[1], latest[2]];
+        let mut three: [f64; 3] = latest.get(..3)?.try_into().ok()?;
         three.sort_by(f64::total_cmp);
-        Some((latest.iter().sum::<f64>() / PRESENT as f64).max(three[1]))
+        Some((latest.iter().sum::<f64>() / latest.len() as f64).max(three[1]))
     }
 
     /// The last whole evaluation in `stage`, in seconds.
@@ -112,5 +109,23 @@ mod tests {
         timing.step_took("a", 1.0);
         assert_eq!(timing.slowest_step("a"), Some(1.0));
         assert_eq!(timing.slowest_step("b"), None);
+    }
+
+    #[test]
+    fn a_slower_machine_is_noticed_at_its_second_step() {
+        let mut timing = Timing::default();
+        for _ in 0..2 {
+            timing.step_took("a", 1.0);
+        }
+        assert_eq!(timing.present_step("a"), None);
+        timing.step_took("a", 1.0);
+        assert_eq!(timing.present_step("a"), Some(1.0));
+        for _ in 0..8 {
+            timing.step_took("a", 1.0);
+        }
+        timing.step_took("a", 9.0);
+        assert_eq!(timing.present_step("a"), Some(2.0));
+        timing.step_took("a", 9.0);
+        assert_eq!(timing.present_step("a"), Some(9.0));
     }
 }

@@ -104,6 +104,29 @@ const MEASURED_FACTOR: f64 = 1.15;
 /// factor: published speeds move about so much from one width to the next.
 const FACTOR_PER_E: f64 = 1.25;
 
+/// A rate at a place from those measured at others: their logarithms, weighted by the inverse square of the distance of
+/// the places' logarithms (of numbers below 1: as 1); exact where it was measured, never outside what was. `None` without
+/// any.
+fn measured_rate(rows: impl Iterator<Item = ([f64; 2], f64)>, wanted: [f64; 2]) -> Option<Spread> {
+    let logarithms = |place: [f64; 2]| place.map(|number| number.max(1.0).ln());
+    let wanted = logarithms(wanted);
+    let (mut weights, mut sum, mut nearest) = (0.0, 0.0, f64::INFINITY);
+    for (place, rate) in rows {
+        let here = logarithms(place);
+        let distance = (here[0] - wanted[0]).hypot(here[1] - wanted[1]);
+        // The offset keeps a measured place's weight finite; its neighbours' share there is below 1e-9.
+        let weight = 1.0 / (distance * distance + 1e-10);
+        weights += weight;
+        sum += weight * rate.ln();
+        nearest = nearest.min(distance);
+    }
+    if weights == 0.0 {
+        return None;
+    }
+    let factor = MEASURED_FACTOR * FACTOR_PER_E.powf(nearest);
+    Some(Spread::around((sum / weights).exp(), 1.0 / factor, factor))
+}
+
 fn possible(field: &str, value: f64) -> Result<(), CalibrationError> {
     if value > 0.0 && value.is_finite() {
         return Ok(());
@@ -184,30 +207,16 @@ impl Calibration {
         toml::to_string(self)
     }
 
-    /// Model FLOP/s of the whole machine at a shape: the rows' log FLOP/s, weighted by the inverse square of
-    /// their distance in (ln width, ln of all tokens); exact at a measured shape, a weighted mean elsewhere, so
-    /// never outside what was measured. `None` without rows.
+    /// Model FLOP/s of the whole machine at a shape, from those measured near it in width and all tokens
+    /// ([`measured_rate`]). `None` without rows.
     #[must_use]
     pub fn flops_per_second(&self, width: u32, image_tokens: Tokens, text_tokens: Tokens) -> Option<Spread> {
-        let at = |width: u32, image: Tokens, text: Tokens| {
-            (f64::from(width.max(1)).ln(), f64::from((image.0 + text.0).max(1)).ln())
-        };
-        let wanted = at(width, image_tokens, text_tokens);
-        let (mut weights, mut sum, mut nearest) = (0.0, 0.0, f64::INFINITY);
-        for row in &self.rows {
-            let here = at(row.width, row.image_tokens, row.text_tokens);
-            let distance = (here.0 - wanted.0).hypot(here.1 - wanted.1);
-            // The offset keeps a measured shape's weight finite; its neighbours' share there is below 1e-9.
-            let weight = 1.0 / (distance * distance + 1e-10);
-            weights += weight;
-            sum += weight * row.flops_per_second.ln();
-            nearest = nearest.min(distance);
-        }
-        if weights == 0.0 {
-            return None;
-        }
-        let factor = MEASURED_FACTOR * FACTOR_PER_E.powf(nearest);
-        Some(Spread::around((sum / weights).exp(), 1.0 / factor, factor))
+        let at = |width: u32, image: Tokens, text: Tokens| [f64::from(width), f64::from(image.0 + text.0)];
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| (at(row.width, row.image_tokens, row.text_tokens), row.flops_per_second));
+        measured_rate(rows, at(width, image_tokens, text_tokens))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FACTOR_PER_E, MEASURED_FACTOR};
+use super::measured_rate;
 use crate::spread::Spread;
 
 /// How a picture is stored.
@@ -52,30 +52,19 @@ pub struct PictureRow {
     pub per_second_per_core: f64,
 }
 
-/// Pictures a second that one core reads: the log rates of the rows of the same format, weighted by the inverse square
-/// of their distance in (ln stored side, ln side); exact where it was measured, never outside what was. `None` without a
-/// row of this format.
+/// Pictures a second that one core reads, from those measured near it in stored side and side, of the same format
+/// ([`measured_rate`]). `None` without a row of this format.
 pub(super) fn per_second_per_core(
     rows: &[PictureRow],
     stored: StoredPictures,
     image_size_px: u32,
 ) -> Option<Spread> {
-    let at = |stored: u32, image: u32| (f64::from(stored.max(1)).ln(), f64::from(image.max(1)).ln());
-    let wanted = at(stored.side_px, image_size_px);
-    let (mut weights, mut sum, mut nearest) = (0.0, 0.0, f64::INFINITY);
-    for row in rows.iter().filter(|row| row.format == stored.format) {
-        let here = at(row.stored_px, row.image_size_px);
-        let distance = (here.0 - wanted.0).hypot(here.1 - wanted.1);
-        let weight = 1.0 / (distance * distance + 1e-10);
-        weights += weight;
-        sum += weight * row.per_second_per_core.ln();
-        nearest = nearest.min(distance);
-    }
-    if weights == 0.0 {
-        return None;
-    }
-    let factor = MEASURED_FACTOR * FACTOR_PER_E.powf(nearest);
-    Some(Spread::around((sum / weights).exp(), 1.0 / factor, factor))
+    let at = |stored: u32, image: u32| [f64::from(stored), f64::from(image)];
+    let rows = rows
+        .iter()
+        .filter(|row| row.format == stored.format)
+        .map(|row| (at(row.stored_px, row.image_size_px), row.per_second_per_core));
+    measured_rate(rows, at(stored.side_px, image_size_px))
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ impl Billing {
     /// To the instant.
     pub const EXACT: Self = Self { increment_seconds: 0.0, minimum_seconds: 0.0 };
 
-    /// What the provider of an offer (`provider/instance_type/region`) bills by; to the instant where nothing is
-    /// known.
+    /// What the provider of an offer (`provider/instance_type/region`) bills by; to the instant where nothing
+    /// is known.
     ///
     /// aws and gcp: whole seconds, the first minute in full (their announcements of October 2017, still in
     /// force); lambda and scaleway's accelerators: whole minutes; runpod and vast: whole seconds (their price

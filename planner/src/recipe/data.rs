@@ -107,8 +107,8 @@ pub enum DataSource {
         /// Shards, in order.
         shards: Vec<String>,
     },
-    /// Every picture of a folder and of the folders in it, beside its caption (`name.txt`, or `name.json` with
-    /// `caption`).
+    /// Every picture of a folder and of the folders in it, beside its caption (`name.txt`, or `name.json`
+    /// with `caption`).
     Folder {
         /// The folder.
         path: String,
@@ -181,8 +181,8 @@ impl Data {
         self.with_paths(|path| folder.join(path).to_string_lossy().into_owned())
     }
 
-    /// The same data with every path below `folder` written relative to it, as a file in that folder names it;
-    /// so that file and data can be moved together.
+    /// The same data with every path below `folder` written relative to it, as a file in that folder names
+    /// it; so that file and data can be moved together.
     #[must_use]
     pub fn relative_to(&self, folder: &Path) -> Self {
         self.with_paths(|path| {

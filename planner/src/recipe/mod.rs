@@ -85,13 +85,14 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleProgress {
-    /// Samples done of samples planned, or dollars spent of the budget, whichever is further: a run that turns
-    /// out slower than planned does fewer samples and still anneals fully by its last dollar.
-    #[default]
-    Budget,
     /// Samples done of samples planned, whatever they cost: only the cap ends a run early, and it is then not
     /// annealed.
+    #[default]
     Samples,
+    /// Samples done of samples planned, or dollars spent of the budget, whichever is further: a run that
+    /// turns out slower than planned does fewer samples in every stage, and holds back what the later ones
+    /// are to cost.
+    Budget,
 }
 
 impl ScheduleProgress {
@@ -146,15 +147,15 @@ pub struct Optimizer {
     pub logit_scale_init: f64,
     /// The log-scale is clamped to [0, this], ln 100.
     pub logit_scale_max: f64,
-    /// Layer-wise decay of the learning rate: in both towers what lies k blocks below the head learns at this to
-    /// the k times the rate (Clark et al., 2003.10555, appendix A; Bao et al., 2106.08254); absent: 1.
+    /// Layer-wise decay of the learning rate: in both towers what lies k blocks below the head learns at this
+    /// to the k times the rate (Clark et al., 2003.10555, appendix A; Bao et al., 2106.08254); absent: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_decay: Option<f64>,
     /// Decay a step of the running mean of the weights, kept beside them; absent: none is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema_decay: Option<f64>,
-    /// Precision of the operands of matrix products; absent: bf16 where the processor multiplies bf16 numbers,
-    /// `f32` elsewhere.
+    /// Precision of the operands of matrix products; absent: bf16 where the processor multiplies bf16
+    /// numbers, `f32` elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<Precision>,
 }
@@ -264,8 +265,8 @@ pub enum Schedule {
     /// Down half a cosine, to zero at the end of the stage.
     #[default]
     Cosine,
-    /// Warm-up, stable, decay: at its peak until the last `decay_fraction` of the stage, then down to zero in a
-    /// straight line (`open_clip`'s `const-cooldown`; Hu et al., 2404.06395).
+    /// Warm-up, stable, decay: at its peak until the last `decay_fraction` of the stage, then down to zero in
+    /// a straight line (`open_clip`'s `const-cooldown`; Hu et al., 2404.06395).
     Wsd,
     /// At its peak to the end.
     Constant,

@@ -44,7 +44,7 @@ pub fn assess(recipe: &Recipe, request: &Request) -> Result<Assessment, SearchEr
                 .then_some(StatedPrice::PerMachineHour(hardware.usd_per_hour)),
             ..HardwareRequest::default()
         },
-        data: DataRequest::Own(recipe.data.clone()),
+        data: DataRequest::Own(Box::new(recipe.data.clone())),
         data_stated: true,
         // Read once in the life of a program.
         own_architecture: Some(Box::leak(Box::new(recipe.architecture.clone()))),

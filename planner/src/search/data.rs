@@ -29,7 +29,7 @@ impl Training {
                     DataSource::Synthetic { image_size_px, .. } => Some(image_size_px),
                     _ => None,
                 },
-                data: data.clone(),
+                data: Data::clone(data),
             }),
             DataRequest::Named { name, unique_samples } => {
                 let set = match (dataset::find(name), unique_samples) {

@@ -68,7 +68,7 @@ pub enum DataRequest {
         unique_samples: Option<Samples>,
     },
     /// The user's own, from a recipe or `dataset.toml`.
-    Own(Data),
+    Own(Box<Data>),
 }
 
 impl Default for DataRequest {

@@ -13,6 +13,26 @@ fn predicted_hours(run: &str) -> f64 {
     SpeedModel::built_in().predicted_seconds(row(run)) / 3600.0
 }
 
+/// Measured at one shape.
+fn calibrated() -> Calibration {
+    Calibration {
+        version: 2,
+        machine: "test".to_owned(),
+        measured_on: None,
+        cores: None,
+        checkpoint_bytes_per_second: None,
+        pictures: Vec::new(),
+        rows: vec![CalibrationRow {
+            width: 64,
+            image_tokens: Tokens(16),
+            text_tokens: Tokens(8),
+            batch: 64,
+            samples_per_second: 500.0,
+            flops_per_second: 12e9,
+        }],
+    }
+}
+
 #[test]
 fn clipa_v2s_hours_come_out_within_four_percent() {
     for (run, hours) in [
@@ -130,22 +150,7 @@ fn an_unmeasured_cpu_is_a_guess_and_a_calibration_replaces_it() {
     let guess = achieved_flops(tiny, Tokens(16), Tokens(8), cpu, 1, None);
     assert!(matches!(guess.source, Source::Assumed { .. }));
     assert!(guess.flops_per_second.p90 / guess.flops_per_second.p10 > 5.0);
-    let calibration = Calibration {
-        version: 1,
-        machine: "test".to_owned(),
-        measured_on: None,
-        cores: None,
-        checkpoint_bytes_per_second: None,
-        pictures: Vec::new(),
-        rows: vec![CalibrationRow {
-            width: 64,
-            image_tokens: Tokens(16),
-            text_tokens: Tokens(8),
-            batch: 64,
-            samples_per_second: 500.0,
-            flops_per_second: 12e9,
-        }],
-    };
+    let calibration = calibrated();
     let measured = achieved_flops(tiny, Tokens(16), Tokens(8), cpu, 1, Some(&calibration));
     assert_eq!(measured.source, Source::Measured { machine: "test".to_owned() });
     assert!((measured.flops_per_second.p50 / 12e9 - 1.0).abs() < 1e-6);
@@ -190,25 +195,14 @@ fn reading_pictures_takes_its_time_from_the_cores_that_train() {
     let tiny = architectures::find("ViT-Nano-8").expect("nano");
     let stored = StoredPictures { format: PictureFormat::Png, side_px: 64 };
     let calibration = Calibration {
-        version: 2,
-        machine: "test".to_owned(),
-        measured_on: None,
         cores: Some(2),
-        checkpoint_bytes_per_second: None,
-        rows: vec![CalibrationRow {
-            width: 64,
-            image_tokens: Tokens(16),
-            text_tokens: Tokens(8),
-            batch: 64,
-            samples_per_second: 500.0,
-            flops_per_second: 12e9,
-        }],
         pictures: vec![PictureRow {
             format: PictureFormat::Png,
             stored_px: 64,
             image_size_px: 32,
             per_second_per_core: 1_000.0,
         }],
+        ..calibrated()
     };
     let work = Workload {
         image_size_px: 32,

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use chrono::NaiveDate;
 use shoestring_planner::architecture::Architecture;
 use shoestring_planner::calibration::Calibration;
 use shoestring_planner::offer::{Offer, PriceTable, THIS_MACHINE};
@@ -15,7 +14,7 @@ use shoestring_planner::search::{
 use shoestring_planner::units::{Tokens, Usd};
 use shoestring_reports::FrontierPoint;
 
-use super::{data, read_text};
+use super::{data, read_text, today};
 use crate::cli::{PlanArgs, PlanFormat};
 use crate::failure::{Exit, Failure};
 use crate::output::{Printer, write_file};
@@ -78,10 +77,10 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
             stored = stored::stored_pictures(&own.train);
             // Next to its data, a recipe stays good when both are moved.
             let beside = args.out.as_deref().and_then(|out| std::path::absolute(out).ok());
-            DataRequest::Own(match beside.as_deref().and_then(Path::parent) {
+            DataRequest::Own(Box::new(match beside.as_deref().and_then(Path::parent) {
                 Some(beside) => own.relative_to(beside),
                 None => own,
-            })
+            }))
         }
         Some(name) => DataRequest::Named { name: name.clone(), unique_samples: args.unique_samples },
     };
@@ -171,11 +170,6 @@ pub(super) fn read_prices(path: &Path) -> Result<Vec<Offer>, Failure> {
             ));
     }
     Ok(table.today)
-}
-
-/// The planner has no clock; the door does.
-fn today() -> NaiveDate {
-    chrono::Utc::now().date_naive()
 }
 
 /// The command as typed, for the recipe's comments.

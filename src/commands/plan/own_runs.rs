@@ -1,6 +1,6 @@
 //! `plan --own-runs`: a table of runs, or run directories with what was measured in them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use shoestring_experiments::records::EvaluationLine;
 use shoestring_experiments::run::RunDirectory;
@@ -90,7 +90,7 @@ fn run_of(directory: &RunDirectory, id: &str) -> Result<Result<PublishedRun, &'s
 }
 
 /// The lines of `eval.jsonl`. One that a crash cut off is left out; any other that is none is an error.
-fn evaluations(path: &PathBuf, text: &str) -> Result<Vec<EvaluationLine>, Failure> {
+fn evaluations(path: &Path, text: &str) -> Result<Vec<EvaluationLine>, Failure> {
     let whole = text.rfind('\n').map_or(0, |at| at + 1);
     text[..whole]
         .lines()

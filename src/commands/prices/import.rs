@@ -5,9 +5,10 @@ use std::fmt::Write;
 use serde_json::json;
 use shoestring_planner::prices::{self, ImportForm};
 
-use super::{table_of, today};
+use super::table_of;
 use crate::cli::{Format, PricesImportArgs};
 use crate::commands::read_text;
+use crate::commands::today;
 use crate::failure::{Exit, Failure};
 use crate::output::{Printer, complain, write_file};
 

@@ -8,8 +8,9 @@ use shoestring_planner::offer::{self, Filter, Listed, SortBy};
 use shoestring_planner::prices::{PriceRow, Table};
 use shoestring_planner::units::Usd;
 
-use super::{offers_of, today};
+use super::offers_of;
 use crate::cli::{PricesFormat, PricesListArgs, PricesSort};
+use crate::commands::today;
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 

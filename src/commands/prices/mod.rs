@@ -38,8 +38,3 @@ fn table_of(path: &Path) -> Result<Table, Failure> {
         Failure::new(Exit::Usage, anyhow::anyhow!("{}: {error}", path.display())).hint(hint)
     })
 }
-
-/// The planner has no clock; the door does.
-fn today() -> chrono::NaiveDate {
-    chrono::Utc::now().date_naive()
-}

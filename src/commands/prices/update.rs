@@ -13,8 +13,9 @@ use shoestring_planner::prices::{
 };
 
 use super::cache::{Folder, default_folder};
-use super::{table_of, today};
+use super::table_of;
 use crate::cli::{Format, PricesSource, PricesUpdateArgs};
+use crate::commands::today;
 use crate::failure::{Exit, Failure};
 use crate::output::{Printer, complain, write_file};
 

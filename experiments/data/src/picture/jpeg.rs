@@ -473,14 +473,14 @@ impl Transform {
             let mut row = [0f32; N];
             for u in 0..N {
                 let frequency = frequencies[8 * v + u];
-                for x in 0..N {
-                    row[x] += frequency * self.across[u][x];
+                for (sum, across) in row.iter_mut().zip(&self.across[u]) {
+                    *sum += frequency * across;
                 }
             }
             for (y, sums) in sums.iter_mut().enumerate() {
                 let factor = self.down[v][y];
-                for x in 0..N {
-                    sums[x] += row[x] * factor;
+                for (sum, value) in sums.iter_mut().zip(&row) {
+                    *sum += value * factor;
                 }
             }
         }

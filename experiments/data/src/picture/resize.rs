@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use shoestring_planner::recipe::{ImagePreparation, Interpolation, Normalisation};
 
 use super::Rgb;
@@ -15,7 +16,7 @@ pub fn mean_std(normalisation: Normalisation) -> ([f32; 3], [f32; 3]) {
     match normalisation {
         Normalisation::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         Normalisation::Openai => {
-            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_11])
+            ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1])
         }
         Normalisation::Inception => ([0.5; 3], [0.5; 3]),
     }
@@ -181,14 +182,15 @@ fn resized(picture: &Rgb, window: Window, width: u32, height: u32, how: Interpol
     };
     let wrong = |error: &dyn std::fmt::Display| -> ! { panic!("a window inside its picture: {error}") };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    let source = ImageRef::new(picture.width, picture.height, &picture.pixels, PixelType::U8x3)
+    // Typed, so that the kernels are compiled for this kind of pixel alone.
+    let source = TypedImageRef::<U8x3>::from_buffer(picture.width, picture.height, &picture.pixels)
         .unwrap_or_else(|error| wrong(&error));
-    let mut small = Image::new(width, height, PixelType::U8x3);
+    let mut small = TypedImage::<U8x3>::new(width, height);
     RESIZER.with_borrow_mut(|resizer| match window.cut {
         Some(cut) => {
-            let part = CroppedImage::new(&source, cut.left, cut.top, cut.width, cut.height)
+            let part = TypedCroppedImage::from_ref(&source, cut.left, cut.top, cut.width, cut.height)
                 .unwrap_or_else(|error| wrong(&error));
-            resizer.resize(&part, &mut small, &options).unwrap_or_else(|error| wrong(&error));
+            resizer.resize_typed(&part, &mut small, &options).unwrap_or_else(|error| wrong(&error));
         }
         None => {
             let options = options.crop(
@@ -197,10 +199,10 @@ fn resized(picture: &Rgb, window: Window, width: u32, height: u32, how: Interpol
                 window.width.min(f64::from(picture.width) - window.left.max(0.0)),
                 window.height.min(f64::from(picture.height) - window.top.max(0.0)),
             );
-            resizer.resize(&source, &mut small, &options).unwrap_or_else(|error| wrong(&error));
+            resizer.resize_typed(&source, &mut small, &options).unwrap_or_else(|error| wrong(&error));
         }
     });
-    small.into_vec()
+    small.pixels().iter().flat_map(|pixel| pixel.0).collect()
 }
 
 /// A picture at another size, the whole of it.
@@ -247,7 +249,10 @@ mod tests {
         for (width, height, size) in
             [(64, 64, 64), (64, 48, 32), (37, 91, 16), (5, 3, 20), (1, 1, 7), (200, 2, 8)]
         {
-            let picture = noise(width, height);
+            let mut picture = noise(width, height);
+            // Between its two passes ours cuts off at black and white, as Pillow does; theirs does not. So both
+            // are kept away from there.
+            picture.pixels.iter_mut().for_each(|value| *value = *value / 2 + 64);
             let ours = squared(&picture, Region::whole(&picture), size);
             let buffer =
                 image::RgbImage::from_raw(width, height, picture.pixels.clone()).expect("sizes agree");
@@ -259,7 +264,7 @@ mod tests {
                     let other = f32::from(pixel.0[channel]);
                     // Both round to whole levels between their two passes.
                     assert!(
-                        (value - other).abs() <= 3.01,
+                        (value - other).abs() <= 2.01,
                         "{width}x{height}->{size} at {x},{y}: {value} {other}"
                     );
                 }

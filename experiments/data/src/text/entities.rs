@@ -47,12 +47,12 @@ pub(super) fn unescape(text: &str, names: &HashMap<String, String>) -> String {
 fn reference(text: &str) -> usize {
     let semicolon = |end: usize| end + usize::from(text[end..].starts_with(';'));
     let run = |from: usize, of: fn(&u8) -> bool| from + text.bytes().skip(from).take_while(of).count();
-    if text.starts_with('#') {
+    if let Some(digits) = text.strip_prefix('#') {
         let decimal = run(1, u8::is_ascii_digit);
         if decimal > 1 {
             return semicolon(decimal);
         }
-        if text[1..].starts_with(['x', 'X']) {
+        if digits.starts_with(['x', 'X']) {
             let hexadecimal = run(2, u8::is_ascii_hexdigit);
             if hexadecimal > 2 {
                 return semicolon(hexadecimal);

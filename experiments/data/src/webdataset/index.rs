@@ -82,7 +82,12 @@ impl ShardIndex {
     /// Reads the headers of these shards; braces in a name stand for themselves.
     pub fn open_files(paths: &[PathBuf]) -> Result<Self, DataError> {
         if paths.is_empty() {
-            return Err(DataError::NoSamples { place: "shards".into(), problem: "the list is empty".into() });
+            return Err(DataError::Value {
+                field: "shards",
+                value: "[]".to_owned(),
+                problem: "names no shard".to_owned(),
+                hint: "list the tars: shards = [\"data/{00000..00099}.tar\"]".to_owned(),
+            });
         }
         let read: Vec<Result<(Shard, Vec<Sample>), DataError>> =
             paths.par_iter().enumerate().map(|(number, path)| read_shard(number, path)).collect();

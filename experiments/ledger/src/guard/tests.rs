@@ -287,7 +287,7 @@ fn a_clock_that_is_set_moves_no_money_and_is_told() {
 }
 
 #[test]
-fn time_before_a_change_of_price_is_charged_at_the_price_before() {
+fn time_before_a_change_of_price_is_charged_at_the_higher_of_both() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let clock = Arc::new(FakeClock::new());
     let path = folder.path().join("ledger.jsonl");
@@ -296,9 +296,9 @@ fn time_before_a_change_of_price_is_charged_at_the_price_before() {
     clock.advance(Duration::from_secs(10));
     guard.change_price(1, usd(2 * 3600), "spot", Some("2026-01-01".into())).expect("is written down");
     clock.advance(Duration::from_secs(5));
-    assert_eq!(guard.spent_by_the_clock(), usd(20));
-    assert!((guard.seconds_left(&quantum) - 20.0).abs() < 1e-9, "40 micro-dollars at 2 a second");
-    assert_eq!(guard.settle(quantum, 2).expect("settles").charged, usd(20));
+    assert_eq!(guard.spent_by_the_clock(), usd(30));
+    assert!((guard.seconds_left(&quantum) - 15.0).abs() < 1e-9, "30 micro-dollars at 2 a second");
+    assert_eq!(guard.settle(quantum, 2).expect("settles").charged, usd(30));
     let rows = verify(&path).expect("is sound").rows;
     assert_eq!(rows[2].kind, Kind::PriceChange);
     assert_eq!(rows[3].price_as_of.as_deref(), Some("2026-01-01"));

@@ -1,5 +1,5 @@
-//! What a schedule that follows the money is worth when the machine becomes slower on the way: real training, the
-//! clock moved by hand. Prints a table:
+//! What a schedule that follows the money is worth when the machine becomes slower on the way: real training,
+//! the clock moved by hand. Prints a table:
 //!
 //! `cargo test -p shoestring-experiments --lib slow -- --ignored --nocapture`
 
@@ -78,9 +78,6 @@ fn the_same_dollars_with_and_without_the_budget_s_index() {
                 let (summary, rate) = trained(&recipe(seed, progress), folder.path(), pace);
                 let accuracy = 100.0 * summary.evaluation.expect("an evaluation").metrics.acc1;
                 sums[index] += accuracy;
-                if progress == ScheduleProgress::Budget {
-                    assert!(rate < 0.15, "the last step is annealed: {rate} of the peak");
-                }
                 writeln!(
                     out,
                     "  seed {seed}, {progress:?}: {} steps, last rate {:.1} % of the peak, spent {} of {} USD, \
