@@ -110,10 +110,10 @@ impl DoesNotFit {
     }
 }
 
-/// Bytes of a number in activations.
-fn number_bytes(accelerator: &Accelerator) -> f64 {
-    if accelerator.runtime == Runtime::Cpu { 4.0 } else { 2.0 }
-}
+/// Bytes of a number in an accelerator's activations: bf16.
+const ACTIVATION_BYTES: f64 = 2.0;
+/// Bytes of a number in a CPU's activations: f32, which every CPU can do; where one has bf16, less is needed.
+const HOST_NUMBER_BYTES: f64 = 4.0;
 
 /// Numbers that one block keeps for its backward pass: of each token two norms' and three products' inputs, query, key,
 /// value (8w in all), the MLP's hidden layer before and after its activation (2m); and the attention scores before
@@ -163,6 +163,107 @@ fn sample_bytes(
     numbers * number
 }
 
+/// How a step is taken in main memory by this project's own engine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostStep {
+    /// Patches that the image tower sees.
+    pub image_tokens: Tokens,
+    /// Tokens that the text tower sees.
+    pub text_tokens: Tokens,
+    /// Samples of a step.
+    pub batch: u32,
+    /// Samples whose activations are held at a time.
+    pub microbatch: u32,
+    /// Whether activations are kept.
+    pub activations: Activations,
+    /// Bytes of a number in activations: 2 (bf16) or 4.
+    pub number_bytes: f64,
+    /// Words of the vocabulary that have occurred: the moments of the others are zeros that no memory stands
+    /// behind.
+    pub words: f64,
+}
+
+/// Code, stacks and the allocator's own, bytes.
+const HOST_PROCESS_BYTES: f64 = 20e6;
+/// Rows of the logit matrix that are held at a time.
+const HOST_LOGIT_ROWS: f64 = 512.0;
+
+/// What a step keeps in main memory, as this project's own engine lays it out: f32 weights and moments;
+/// gradients of the blocks' matrices in the room of activations already used, where one microbatch is the batch,
+/// else f32 sums of their own; of each row of a block two normalised rows, queries, keys, values, what attention
+/// mixed and the MLP's input (6w + m); of one block both operands of its weights' gradients (7w + 2m a row).
+#[must_use]
+pub fn host_step_bytes(architecture: &Architecture, step: &HostStep) -> MemoryBytes {
+    let (vision, text) = (&architecture.vision_cfg, &architecture.text_cfg);
+    let number = step.number_bytes;
+    let (batch, microbatch) = (f64::from(step.batch), f64::from(step.microbatch.min(step.batch)));
+    let whole = step.microbatch >= step.batch;
+    let patch_numbers = 3.0 * f64::from(vision.patch_size).powi(2);
+    let image_tokens = f64::from(step.image_tokens.0);
+    let text_tokens = f64::from(step.text_tokens.0);
+
+    struct Tower {
+        kept: f64,
+        operands: f64,
+        /// Numbers of its blocks' matrices, and of one block's.
+        matrices: f64,
+        of_block: f64,
+        /// f32 rows of the residual stream and of its gradient.
+        stream: f64,
+    }
+    let tower = |width: u32, mlp: u32, layers: u32, rows: f64, copies: f64| {
+        let (width, mlp, layers) = (f64::from(width), f64::from(mlp), f64::from(layers));
+        let block = rows * ((6.0 * width + mlp) * number + 8.0);
+        let of_block = 4.0 * width * width + 2.0 * width * mlp;
+        Tower {
+            kept: match step.activations {
+                Activations::Kept => layers * block,
+                Activations::Recomputed => layers * rows * width * 4.0 + block,
+            },
+            operands: rows * (7.0 * width + 2.0 * mlp) * number,
+            matrices: layers * of_block,
+            of_block,
+            stream: copies * rows * width * 4.0,
+        }
+    };
+    // The image tower's stream in four copies (patches embedded, with positions, through the blocks, and the way
+    // back), the text tower's in three.
+    let image =
+        tower(vision.width, vision.mlp_width(), vision.layers, microbatch * (image_tokens + 1.0), 4.0);
+    let words = tower(text.width, text.mlp_width(), text.layers, microbatch * text_tokens, 3.0);
+    let matrices = image.matrices + words.matrices;
+    let (kept, stream) = if whole {
+        (image.kept + words.kept, image.stream + words.stream)
+    } else {
+        (image.kept.max(words.kept), image.stream.max(words.stream))
+    };
+    let text_width = f64::from(text.width);
+    let table = f64::from(text.vocab_size) * text_width;
+    let counted = parameters(architecture);
+    let count = (counted.total - counted.fixed) as f64;
+    let moments = 8.0 * (count - table + step.words * text_width);
+    let rest = 4.0 * (count - table - matrices);
+    let rows = 4.0 * text_width * step.words.min(batch * text_tokens);
+    let packed = number * (image.of_block + words.of_block);
+    let gradients = if whole {
+        // What does not fit into the room of the activations, and the block whose own are still in use.
+        (number * matrices - kept).max(0.0) + number * image.of_block.max(words.of_block)
+    } else {
+        4.0 * matrices
+    };
+    let width = f64::from(architecture.embed_dim);
+    MemoryBytes {
+        state: 4.0 * count + moments + gradients + rest + rows + packed + HOST_PROCESS_BYTES,
+        embeddings: 2.0 * 2.0 * 4.0 * batch * width,
+        activations: kept
+            + stream
+            + image.operands.max(words.operands)
+            // The pictures, and their patches cut out.
+            + 4.0 * image_tokens * patch_numbers * (batch + microbatch),
+        logits: 4.0 * batch * batch.min(HOST_LOGIT_ROWS),
+    }
+}
+
 /// What a step at `microbatch` samples a device keeps in each device's memory.
 #[must_use]
 #[expect(clippy::too_many_arguments, reason = "each is one of the things that decide it")]
@@ -176,11 +277,24 @@ pub fn step_bytes(
     microbatch: u32,
     (activations, state): (Activations, State),
 ) -> MemoryBytes {
-    let number = number_bytes(accelerator);
+    if accelerator.runtime == Runtime::Cpu {
+        return host_step_bytes(
+            architecture,
+            &HostStep {
+                image_tokens,
+                text_tokens,
+                batch,
+                microbatch,
+                activations,
+                number_bytes: HOST_NUMBER_BYTES,
+                words: f64::from(architecture.text_cfg.vocab_size),
+            },
+        );
+    }
+    let number = ACTIVATION_BYTES;
     let count = parameters(architecture).total as f64;
-    let copy = if accelerator.runtime == Runtime::Cpu { 0.0 } else { COPY_BYTES };
     let state = match state {
-        State::Replicated => count * (STATE_BYTES + copy),
+        State::Replicated => count * (STATE_BYTES + COPY_BYTES),
         State::Sharded => count * (STATE_BYTES / f64::from(devices.max(1)) + 2.0 * number),
     };
     let (batch, microbatch) = (f64::from(batch), f64::from(microbatch));
@@ -217,10 +331,16 @@ pub fn microbatch_capacity(
         step_bytes(architecture, image_tokens, text_tokens, accelerator, devices, batch, microbatch, way)
             .total()
     };
+    let share = batch.div_ceil(devices.max(1)).max(1);
+    // In main memory the last sample costs more than those before: then both towers' activations are held.
+    if bytes(share) <= usable_bytes(accelerator) {
+        return Some(share);
+    }
     let (fixed, one) = (bytes(0), bytes(1));
     let samples = ((usable_bytes(accelerator) - fixed) / (one - fixed)).floor();
-    let share = batch.div_ceil(devices.max(1)).max(1);
-    (samples >= 1.0).then(|| if samples >= f64::from(share) { share } else { samples as u32 })
+    (samples >= 1.0)
+        .then(|| samples.min(f64::from(share - 1).max(1.0)) as u32)
+        .filter(|&samples| samples < share)
 }
 
 /// The largest microbatch. Tried in this order, until a good number of samples fits (the device's share of the batch, at

@@ -21,7 +21,7 @@ const KERNEL_SECONDS: f64 = 0.5;
 pub(crate) fn bench(args: &BenchArgs, printer: Printer) -> Result<Exit, Failure> {
     let shapes = match &args.like {
         Some(path) => shapes_of(path)?,
-        None => args.shape.iter().filter_map(|name| Shape::named(name)).collect(),
+        None => named_shapes(args)?,
     };
     let options = StepOptions {
         precision: args.precision.map(Into::into),
@@ -43,10 +43,37 @@ pub(crate) fn bench(args: &BenchArgs, printer: Printer) -> Result<Exit, Failure>
     bar.finish_and_clear();
     let kernels = if args.kernels { kernel_rates(KERNEL_SECONDS) } else { Vec::new() };
     match args.format {
-        Format::Text => printer.data(&text(&shapes, &found, &kernels))?,
+        Format::Text => {
+            printer.data(&text(&shapes, &found, &kernels))?;
+            if args.image_tokens.len() > 1 {
+                printer.data(&savings(&shapes, &found, args.image_tokens.len()))?;
+            }
+        }
         Format::Json => printer.json(&object(&shapes, &found, &kernels))?,
     }
     Ok(Exit::Success)
+}
+
+/// The shapes that were named, with the batch and the numbers of patches that were asked for.
+fn named_shapes(args: &BenchArgs) -> Result<Vec<Shape>, Failure> {
+    let mut shapes: Vec<Shape> = args.shape.iter().filter_map(|name| Shape::named(name)).collect();
+    for shape in &mut shapes {
+        shape.batch = args.batch.unwrap_or(shape.batch);
+    }
+    if args.image_tokens.is_empty() {
+        return Ok(shapes);
+    }
+    let mut of_tokens = Vec::new();
+    for shape in &shapes {
+        for &tokens in &args.image_tokens {
+            let not_square = || {
+                Failure::usage(format!("--image-tokens {tokens}: not the square of a whole number"))
+                    .hint("take squares, such as 196,100,49,36,16".to_owned())
+            };
+            of_tokens.push(shape.with_image_tokens(tokens).ok_or_else(not_square)?);
+        }
+    }
+    Ok(of_tokens)
 }
 
 /// The stages of a recipe as shapes.
@@ -119,6 +146,33 @@ fn text(shapes: &[Shape], found: &[Measurement], kernels: &[KernelRate]) -> Stri
     out
 }
 
+/// What fewer tokens save: of each shape, in arithmetic and in time, against its first number of tokens.
+fn savings(shapes: &[Shape], found: &[Measurement], numbers: usize) -> String {
+    let mut out = format!(
+        "\n{:<12} {:>14} {:>12} {:>12} {:>11} {:>9}\n",
+        "shape", "GFLOP/sample", "ms/sample", "fewer FLOPs", "less time", "arrives"
+    );
+    for (shapes, found) in shapes.chunks(numbers).zip(found.chunks(numbers)) {
+        let of_sample = |shape: &Shape| shape.step_flops() / f64::from(shape.batch);
+        let (first_flops, first_rate) = (of_sample(&shapes[0]), found[0].samples_per_second);
+        for (shape, found) in shapes.iter().zip(found) {
+            let fewer = first_flops / of_sample(shape);
+            let faster = found.samples_per_second / first_rate;
+            let _ = writeln!(
+                out,
+                "{:<12} {:>14.2} {:>12.1} {:>11.2}x {:>10.2}x {:>8.0}%",
+                shape.name,
+                of_sample(shape) / 1e9,
+                1e3 / found.samples_per_second,
+                fewer,
+                faster,
+                100.0 * faster / fewer
+            );
+        }
+    }
+    out
+}
+
 fn object(shapes: &[Shape], found: &[Measurement], kernels: &[KernelRate]) -> Value {
     let rows: Vec<Value> = shapes
         .iter()
@@ -138,6 +192,8 @@ fn object(shapes: &[Shape], found: &[Measurement], kernels: &[KernelRate]) -> Va
                 "samples_per_second": found.samples_per_second,
                 "samples_per_cpu_second": found.samples_per_cpu_second,
                 "step_flops": shape.step_flops(),
+                "sample_flops": shape.step_flops() / f64::from(shape.batch),
+                "sample_seconds": 1.0 / found.samples_per_second,
                 "flops_per_second": found.flops_per_second,
                 "peak_flops_per_second": found.peak_flops_per_second,
                 "share_of_peak_ratio": found.share_of_peak(),

@@ -26,7 +26,7 @@ struct Last(f32);
 
 impl Epilogue<f32> for Last {
     #[inline(always)]
-    fn row(&mut self, _: usize, _: usize, values: &[f32]) {
+    fn row<const FUSED: bool>(&mut self, _: usize, _: usize, values: &[f32]) {
         self.0 = values[0];
     }
 }
@@ -59,6 +59,24 @@ fn product<S: Stored<Real = f32>>(label: &str, sizes: (usize, usize, usize), sec
     })
 }
 
+/// A weight's gradient as a block computes it: some rows of the left operand, both packed, a segment a slab.
+fn gradient_product((rows, columns): (usize, usize), slabs: usize, seconds: f64) -> KernelRate {
+    let of_slab = 111usize;
+    let groups = of_slab.div_ceil(2);
+    let depth = Depth { segments: slabs, groups, last_groups: groups };
+    let left = vec![Bf16::narrow(0.5); slabs * packed_len(rows, ROWS, groups, 2)];
+    let right = vec![Bf16::narrow(0.25); slabs * packed_len(columns, COLUMNS, groups, 2)];
+    let all = slabs * of_slab;
+    let flops = 2.0 * (rows * columns * all) as f64;
+    let bytes = (2 * (rows + columns) * all) as f64;
+    rate(format!("weight gradient {rows} x {columns} x {all}"), seconds, flops, bytes, || {
+        let left = Left::packed(&left, rows, depth);
+        let mut last = Last(0.0);
+        multiply(Level::current(), left, 0..rows, Right::packed(&right, columns, depth), &mut last);
+        std::hint::black_box(last.0);
+    })
+}
+
 /// Each kernel for about `seconds`.
 #[must_use]
 pub fn kernel_rates(seconds: f64) -> Vec<KernelRate> {
@@ -70,6 +88,9 @@ pub fn kernel_rates(seconds: f64) -> Vec<KernelRate> {
     }
     for sizes in [(96, 256, 512), (119, 384, 1536)] {
         rates.push(product::<f32>("product f32", sizes, seconds));
+    }
+    for sizes in [(48, 768), (48, 3072)] {
+        rates.push(gradient_product(sizes, 22, seconds));
     }
     let level = Level::current();
     let (rows, columns) = (1536, 384);

@@ -28,6 +28,9 @@ const AT_LEAST: usize = 3;
 /// Different batches, so that successive steps use different words.
 const BATCHES: usize = 4;
 
+/// What the batches' pictures may take together, in bytes, unless it is one batch.
+const BATCH_BYTES: usize = 64 << 20;
+
 pub use crate::kernel_rates::{KernelRate, kernel_rates};
 
 /// A model and the size of its batches.
@@ -95,6 +98,15 @@ impl Shape {
             batch,
             kept_patches: None,
         })
+    }
+
+    /// The same with images of this many patches, a square; absent where it is not one.
+    #[must_use]
+    pub fn with_image_tokens(&self, tokens: u32) -> Option<Self> {
+        let side = tokens.isqrt();
+        let image_size_px = side * self.architecture.vision_cfg.patch_size;
+        let name = format!("{}-{tokens}", self.name);
+        (side > 0 && side * side == tokens).then(|| Self { name, image_size_px, ..self.clone() })
     }
 
     /// Model FLOPs of a training step: three times those of a forward pass.
@@ -178,7 +190,11 @@ pub fn measure_step(
         trainer.set_microbatch(samples);
     }
     let precision = trainer.clip().precision();
-    let data: Vec<RandomPairs> = (0..BATCHES as u64).map(|seed| RandomPairs::of(shape, seed)).collect();
+    // Fewer of large batches: the measurement's own pictures should not be most of the memory.
+    let side = shape.image_size_px as usize;
+    let bytes = shape.batch as usize * 3 * side * side * size_of::<f32>();
+    let batches = (BATCH_BYTES / bytes.max(1)).clamp(1, BATCHES);
+    let data: Vec<RandomPairs> = (0..batches as u64).map(|seed| RandomPairs::of(shape, seed)).collect();
     for pairs in data.iter().cycle().take(WARM_UP) {
         trainer.step(&pairs.input(), 1e-4)?;
     }
@@ -249,7 +265,7 @@ struct Discard(f32);
 
 impl Epilogue<f32> for Discard {
     #[inline(always)]
-    fn row(&mut self, _: usize, _: usize, values: &[f32]) {
+    fn row<const FUSED: bool>(&mut self, _: usize, _: usize, values: &[f32]) {
         self.0 = values[0];
     }
 }
@@ -359,6 +375,9 @@ mod tests {
         let all = Shape { kept_patches: None, ..shape.clone() };
         assert!(shape.step_flops() < all.step_flops());
         assert!(Shape::named("d").is_none());
+        let longer = shape.with_image_tokens(9).expect("a square");
+        assert_eq!(longer.image_size_px, 3 * shape.architecture.vision_cfg.patch_size);
+        assert_eq!((shape.with_image_tokens(10), shape.with_image_tokens(0)), (None, None));
     }
 
     #[test]

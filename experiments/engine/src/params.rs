@@ -21,6 +21,9 @@ pub const IMAGE_POSITIONS: &str = "visual.positional_embedding";
 /// What the names of the attention pooling's tensors begin with.
 pub(crate) const ATTENTION_POOL: &str = "visual.attn_pool";
 
+/// Tensors whose initial values are held beside the variables.
+const DRAWN_AT_A_TIME: usize = 16;
+
 /// How a tensor starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initial {
@@ -164,12 +167,15 @@ impl Parameters {
     /// Draws the initial values. Each tensor has its own stream of the generator, named after it, so that a
     /// tensor's values depend on the seed, its name and its shape alone.
     pub fn initial(specs: &BTreeMap<String, TensorSpec>, seed: u64, dtype: DType) -> Result<Self> {
-        let drawn: Vec<(&String, &TensorSpec, Vec<f32>)> =
-            specs.par_iter().map(|(name, spec)| (name, spec, draw(name, spec, seed))).collect();
         let mut tensors = BTreeMap::new();
-        for (name, spec, values) in drawn {
-            let tensor = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?;
-            tensors.insert(name.clone(), Var::from_tensor(&tensor.to_dtype(dtype)?)?);
+        // A few at a time: candle copies what becomes a variable, and all of them twice would be the most
+        // memory that a small batch's training ever has.
+        for few in specs.iter().collect::<Vec<_>>().chunks(DRAWN_AT_A_TIME) {
+            let drawn: Vec<Vec<f32>> = few.par_iter().map(|(name, spec)| draw(name, spec, seed)).collect();
+            for ((name, spec), values) in few.iter().zip(drawn) {
+                let tensor = Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)?;
+                tensors.insert((*name).clone(), Var::from_tensor(&tensor.to_dtype(dtype)?)?);
+            }
         }
         Ok(Self { dtype, tensors })
     }

@@ -4,7 +4,7 @@
 use super::level::Level;
 use super::pack::packed_len;
 use super::stored::Stored;
-use super::tile::{COLUMNS, Kernel, Operands, ROWS, Tile};
+use super::tile::{Ahead, COLUMNS, Kernel, Operands, ROWS, Tile};
 use crate::real::Real;
 
 /// How the depth of a product is cut up: `segments` of `groups` groups of numbers, the last of `last_groups`.
@@ -75,8 +75,9 @@ impl<'a, S: Stored> Right<'a, S> {
 
 /// What is done with the numbers of a product.
 pub(crate) trait Epilogue<R> {
-    /// Numbers of one row of the product, from `column` on.
-    fn row(&mut self, row: usize, column: usize, values: &[R]);
+    /// Numbers of one row of the product, from `column` on. `FUSED`: the instructions at hand have a
+    /// multiplication and addition with one rounding.
+    fn row<const FUSED: bool>(&mut self, row: usize, column: usize, values: &[R]);
 }
 
 /// Bytes of the left operand that are multiplied with every panel of the right one before the next rows are:
@@ -103,7 +104,7 @@ pub(crate) fn multiply<S: Stored, E: Epilogue<S::Real>>(
         Level::Avx2 => return unsafe { avx2(kernel, left, rows, right, epilogue) },
         Level::Portable => {}
     }
-    tiles(kernel, left, rows, right, epilogue);
+    tiles::<_, _, false>(kernel, left, rows, right, epilogue);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -115,7 +116,7 @@ fn avx512<S: Stored, E: Epilogue<S::Real>>(
     right: Right<'_, S>,
     epilogue: &mut E,
 ) {
-    tiles(kernel, left, rows, right, epilogue);
+    tiles::<_, _, true>(kernel, left, rows, right, epilogue);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -127,11 +128,11 @@ fn avx2<S: Stored, E: Epilogue<S::Real>>(
     right: Right<'_, S>,
     epilogue: &mut E,
 ) {
-    tiles(kernel, left, rows, right, epilogue);
+    tiles::<_, _, true>(kernel, left, rows, right, epilogue);
 }
 
 #[inline(always)]
-fn tiles<S: Stored, E: Epilogue<S::Real>>(
+fn tiles<S: Stored, E: Epilogue<S::Real>, const FUSED: bool>(
     kernel: Kernel<S>,
     left: Left<'_, S>,
     rows: std::ops::Range<usize>,
@@ -142,28 +143,45 @@ fn tiles<S: Stored, E: Epilogue<S::Real>>(
     let deep = ((depth.segments - 1) * depth.groups + depth.last_groups) * S::GROUP;
     let block = (LEFT_BYTES / (deep * size_of::<S>()).max(1) / ROWS).max(1) * ROWS;
     let mut tile = Tile([[S::Real::ZERO; COLUMNS]; ROWS]);
+    let panel_len = depth.groups * COLUMNS * S::GROUP;
+    let panel_bytes = (panel_len * size_of::<S>()) as isize;
+    let panels = right.columns.div_ceil(COLUMNS);
     for block_start in rows.clone().step_by(block) {
-        for first_column in (0..right.columns).step_by(COLUMNS) {
+        let block_end = rows.end.min(block_start + block);
+        let tiles = (block_end - block_start).div_ceil(ROWS);
+        // Each tile of a panel fetches its share of the next one.
+        let step = (COLUMNS * S::GROUP * size_of::<S>()).div_ceil(tiles);
+        for panel in 0..panels {
+            let first_column = panel * COLUMNS;
             let columns = COLUMNS.min(right.columns - first_column);
-            let panel = first_column / COLUMNS * depth.groups * COLUMNS * S::GROUP;
-            for row in (block_start..rows.end.min(block_start + block)).step_by(ROWS) {
+            // After the last panel, the first once more, for the next rows.
+            let distance = if panel + 1 < panels { panel_bytes } else { -(panel as isize) * panel_bytes };
+            for (part, row) in (block_start..block_end).step_by(ROWS).enumerate() {
                 let count = ROWS.min(rows.end - row);
                 let operands = Operands {
                     a: left.data[row / ROWS * left.tile..].as_ptr(),
                     a_row: left.row,
                     a_group: left.group,
                     a_segment: left.segment,
-                    b: right.data[panel..].as_ptr(),
+                    b: right.data[panel * panel_len..].as_ptr(),
                     b_segment: right.segment,
                     segments: depth.segments,
                     groups: depth.groups,
                     last_groups: depth.last_groups,
+                    ahead: Ahead { distance, step, part },
                 };
                 // SAFETY: the lengths were asserted when the operands were made: `count` rows of the tile and
                 // a whole panel, in each segment; the kernel is one for this processor.
                 unsafe { kernel(count, columns <= COLUMNS / 2, &operands, &mut tile) };
-                for (index, values) in tile.0.iter().enumerate().take(count) {
-                    epilogue.row(row + index, first_column, &values[..columns]);
+                if columns == COLUMNS {
+                    // A length that the compiler knows: whole registers and nothing besides.
+                    for (index, values) in tile.0.iter().enumerate().take(count) {
+                        epilogue.row::<FUSED>(row + index, first_column, &values[..COLUMNS]);
+                    }
+                } else {
+                    for (index, values) in tile.0.iter().enumerate().take(count) {
+                        epilogue.row::<FUSED>(row + index, first_column, &values[..columns]);
+                    }
                 }
             }
         }

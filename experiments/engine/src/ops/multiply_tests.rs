@@ -14,7 +14,7 @@ struct Whole<R> {
 }
 
 impl<R: Copy> Epilogue<R> for Whole<R> {
-    fn row(&mut self, row: usize, column: usize, values: &[R]) {
+    fn row<const FUSED: bool>(&mut self, row: usize, column: usize, values: &[R]) {
         self.out[row * self.stride + column..][..values.len()].copy_from_slice(values);
     }
 }

@@ -18,6 +18,9 @@ pub(crate) trait Stored: Element<Self> + Default + std::fmt::Debug + 'static {
     type Real: Real + Element<Self>;
     /// Numbers that one instruction multiplies and adds up, which therefore lie side by side when packed.
     const GROUP: usize;
+    /// Whether a number has fewer digits than what it is computed in: then functions of it need no more than
+    /// its own.
+    const ROUGH: bool;
 
     /// Rounded to the nearest, ties to even. NaN stays NaN.
     fn narrow(x: Self::Real) -> Self;
@@ -33,6 +36,7 @@ pub(crate) trait Stored: Element<Self> + Default + std::fmt::Debug + 'static {
 impl Stored for Bf16 {
     type Real = f32;
     const GROUP: usize = 2;
+    const ROUGH: bool = true;
 
     #[inline(always)]
     fn narrow(x: f32) -> Self {
@@ -62,6 +66,7 @@ impl Stored for Bf16 {
 impl Stored for f32 {
     type Real = Self;
     const GROUP: usize = 1;
+    const ROUGH: bool = false;
 
     #[inline(always)]
     fn narrow(x: Self) -> Self {
@@ -89,6 +94,7 @@ impl Stored for f32 {
 impl Stored for f64 {
     type Real = Self;
     const GROUP: usize = 1;
+    const ROUGH: bool = false;
 
     #[inline(always)]
     fn narrow(x: Self) -> Self {

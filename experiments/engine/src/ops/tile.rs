@@ -3,7 +3,8 @@
 //! A tile is at most [`ROWS`] x [`COLUMNS`]. For AVX-512: 12 rows of two registers are 24 accumulators; with
 //! the two registers of the right operand and one broadcast number of the left that is 27 of 32. A step of
 //! the loop does 24 multiply-adds with 14 loads, so it runs at the rate of the multiply-adds (one a cycle: 64
-//! FLOPs a cycle and core in bf16, 32 in f32), from the second-level cache too.
+//! FLOPs a cycle and core in bf16, 32 in f32), from the second-level cache too. What lies further away would
+//! come too late, so the loop asks for the next panel of the right operand while it works on this one.
 
 use super::level::Level;
 use super::stored::{Bf16, Stored};
@@ -36,6 +37,27 @@ pub(crate) struct Operands<S> {
     pub(crate) segments: usize,
     pub(crate) groups: usize,
     pub(crate) last_groups: usize,
+    pub(crate) ahead: Ahead,
+}
+
+/// Which part of the next panel of the right operand to fetch into the second-level cache meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    /// Bytes from this panel to the next.
+    pub(crate) distance: isize,
+    /// Bytes to fetch for each group.
+    pub(crate) step: usize,
+    /// Parts that tiles before this one fetch.
+    pub(crate) part: usize,
+}
+
+impl Ahead {
+    /// The first byte to fetch in a segment of `groups` groups that starts at `b`. Only fetched, never read, so
+    /// it may lie anywhere.
+    #[inline(always)]
+    fn start<S>(self, b: *const S, groups: usize) -> *const i8 {
+        b.cast::<i8>().wrapping_offset(self.distance).wrapping_add(self.part * self.step * groups)
+    }
 }
 
 /// Computes `rows` (1 to [`ROWS`]) rows of a tile; with `narrow` only the first half of the columns.
@@ -130,8 +152,9 @@ pub(crate) fn kernel_f32(level: Level) -> Kernel<f32> {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m512, __m512bh, __m512i, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-        _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+        __m512, __m512bh, __m512i, _MM_HINT_T1, _mm_prefetch, _mm512_dpbf16_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+        _mm512_storeu_ps,
     };
 
     use super::{Bf16, COLUMNS, Operands, Stored, Tile, some_rows};
@@ -215,7 +238,10 @@ mod x86 {
                 let groups = if segment + 1 == o.segments { o.last_groups } else { o.groups };
                 let mut a = o.a.add(segment * o.a_segment);
                 let mut b = o.b.add(segment * o.b_segment);
+                let mut ahead = o.ahead.start(b, groups);
                 for _ in 0..groups {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead);
+                    ahead = ahead.wrapping_add(o.ahead.step);
                     let mut right = [_mm512_loadu_si512(b.cast()); V];
                     for (v, right) in right.iter_mut().enumerate() {
                         *right = _mm512_loadu_si512(b.add(32 * v).cast());
@@ -246,7 +272,10 @@ mod x86 {
                 let groups = if segment + 1 == o.segments { o.last_groups } else { o.groups };
                 let mut a = o.a.add(segment * o.a_segment);
                 let mut b = o.b.add(segment * o.b_segment);
+                let mut ahead = o.ahead.start(b, groups);
                 for _ in 0..groups {
+                    _mm_prefetch::<_MM_HINT_T1>(ahead);
+                    ahead = ahead.wrapping_add(o.ahead.step);
                     let mut right = [_mm512_setzero_ps(); V];
                     for (v, right) in right.iter_mut().enumerate() {
                         *right = _mm512_loadu_ps(b.add(16 * v));

@@ -279,7 +279,7 @@ struct From<E> {
 
 impl<R, E: crate::ops::multiply::Epilogue<R>> crate::ops::multiply::Epilogue<R> for From<E> {
     #[inline(always)]
-    fn row(&mut self, row: usize, column: usize, values: &[R]) {
-        self.to.row(row - self.first, column, values);
+    fn row<const FUSED: bool>(&mut self, row: usize, column: usize, values: &[R]) {
+        self.to.row::<FUSED>(row - self.first, column, values);
     }
 }

@@ -28,11 +28,15 @@ pub(crate) struct AllBuffers {
     pub(crate) double: Buffers<f64>,
 }
 
-/// A free buffer of this length or up to twice as long, the shortest of them, cut to length; else a new one.
-/// What it holds is of no meaning.
+/// Times a buffer may be as long as what is asked for: so much that the gradients of a block's matrices (up to
+/// 4 w² numbers) find room in the activations of blocks already passed (up to 4 w a row).
+const LONGEST: usize = 4;
+
+/// A free buffer of this length or up to [`LONGEST`] times as long, the shortest of them, cut to length; else a
+/// new one. What it holds is of no meaning.
 fn take<T: Copy + Default>(free: &Mutex<Vec<Vec<T>>>, len: usize) -> Vec<T> {
     let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = |buffer: &Vec<T>| buffer.capacity() >= len && buffer.capacity() <= 2 * len;
+    let fits = |buffer: &Vec<T>| buffer.capacity() >= len && buffer.capacity() <= LONGEST * len;
     let best = free.iter().enumerate().filter(|(_, buffer)| fits(buffer));
     match best.min_by_key(|(_, buffer)| buffer.capacity()).map(|(index, _)| index) {
         Some(index) => {
