@@ -1,5 +1,4 @@
-//! `OpenAI`'s approximation of GELU, x / (1 + e^(-1.702 x)), which its models were trained with (`QuickGELU`
-//! in
+//! `OpenAI`'s approximation of GELU, x / (1 + e^(-1.702 x)), which its models were trained with (`QuickGELU` in
 //! `open_clip/transformer.py`), while the MLP's numbers are in the first-level cache.
 
 use super::epilogues::{GeluBackward, StoreGelu};
@@ -14,7 +13,7 @@ pub(super) struct StoreQuickGelu<'a, S: Stored>(pub(super) StoreGelu<'a, S>);
 
 impl<S: Stored> Epilogue<S::Real> for StoreQuickGelu<'_, S> {
     #[inline(always)]
-    fn row(&mut self, row: usize, column: usize, values: &[S::Real]) {
+    fn row<const FUSED: bool>(&mut self, row: usize, column: usize, values: &[S::Real]) {
         let to = &mut self.0;
         let before = &mut to.before[row * to.before_stride + column..][..values.len()];
         let after = &mut to.after[row * to.after_stride + column..][..values.len()];
@@ -31,7 +30,7 @@ pub(super) struct QuickGeluBackward<'a, S: Stored>(pub(super) GeluBackward<'a, S
 
 impl<S: Stored> Epilogue<S::Real> for QuickGeluBackward<'_, S> {
     #[inline(always)]
-    fn row(&mut self, row: usize, column: usize, values: &[S::Real]) {
+    fn row<const FUSED: bool>(&mut self, row: usize, column: usize, values: &[S::Real]) {
         let to = &mut self.0;
         let before = &to.before[row * to.before_stride + column..][..values.len()];
         let after = &mut to.after[row * to.stride + column..][..values.len()];
