@@ -7,6 +7,7 @@
 //! panic nor take more than five seconds or two gigabytes. A failing input is written to `fuzz-TARGET-SEED-ROUND`
 //! and the run goes on; the exit code is 1 when there was one. The same seed gives the same rounds.
 
+mod models;
 mod mutate;
 mod targets;
 

@@ -3,7 +3,7 @@
 /// Numbers that lengths like to be wrong by.
 const LIES: [u64; 12] =
     [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, 0x7fff_ffff_ffff_ffff, u64::MAX];
-const WORDS: [&[u8]; 14] = [
+const WORDS: [&[u8]; 20] = [
     b"\xff\xd8",
     b"\xff\xd9",
     b"\xff\xda\x00\x0c",
@@ -18,6 +18,12 @@ const WORDS: [&[u8]; 14] = [
     b"../../",
     b"\xed\xa0\x80\xed\xb0\x80",
     b"\0\0\0\0\0\0\0\0",
+    b"cos\nsystem\nX\x02\x00\x00\x00ls\x85R",
+    b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"((}q\x00h\x00",
+    b"99999999999",
+    b"null",
+    b"{c}",
 ];
 
 pub struct Mutator(u64);

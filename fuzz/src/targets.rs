@@ -11,6 +11,8 @@ use shoestring_planner::architecture::TextTokenizer;
 use shoestring_planner::recipe::{ImagePreparation, read_manifest, read_recipe};
 use shoestring_planner::units::Samples;
 
+use crate::models;
+
 pub struct Target {
     pub name: &'static str,
     pub seeds: fn() -> Vec<Vec<u8>>,
@@ -18,7 +20,7 @@ pub struct Target {
     pub parse: fn(&[u8]) -> bool,
 }
 
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 14] = [
     Target { name: "jpeg", seeds: jpegs, parse: picture },
     Target { name: "png", seeds: pngs, parse: picture },
     Target { name: "webp", seeds: webps, parse: picture },
@@ -27,6 +29,12 @@ pub const TARGETS: [Target; 8] = [
     Target { name: "caption", seeds: captions, parse: caption },
     Target { name: "braces", seeds: patterns, parse: braces },
     Target { name: "toml", seeds: tomls, parse: toml },
+    Target { name: "archive", seeds: models::archives, parse: models::archive },
+    Target { name: "pickle", seeds: models::pickles, parse: models::pickle },
+    Target { name: "safetensors", seeds: models::tensors, parse: models::tensor },
+    Target { name: "config", seeds: models::configs, parse: models::config },
+    Target { name: "names", seeds: models::names, parse: models::name },
+    Target { name: "retrieval", seeds: models::retrievals, parse: models::retrieval },
 ];
 
 fn drawn(width: u32, height: u32) -> image::RgbImage {
@@ -90,7 +98,7 @@ fn tars() -> Vec<Vec<u8>> {
     vec![builder.into_inner().expect("a tar is ended")]
 }
 
-fn file(bytes: &[u8], ending: &str) -> tempfile::NamedTempFile {
+pub fn file(bytes: &[u8], ending: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::Builder::new().suffix(ending).tempfile().expect("a temporary file");
     file.write_all(bytes).expect("the file is written");
     file

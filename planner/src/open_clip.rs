@@ -52,8 +52,8 @@ const OTHER_TOWERS: [(&str, &str, &str, &str); 5] = [
 ];
 const PLAIN: &str = "use a config with plain towers, such as ViT-B-32.json or ViT-H-14-CLIPA.json";
 
-/// Reads a config's text; `name` is what the architecture is called where the file does not say. Fields that do not
-/// change the size of a tower (tokenizers, initialisation, kinds of GELU) are left aside.
+/// Reads a config's text; `name` is what the architecture is called where the file does not say. Fields that change
+/// nothing of what is computed or how much it is (other tokenizers, initialisation) are left aside.
 pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> {
     let value: Value = serde_json::from_str(text).map_err(|error| {
         refuse(
@@ -146,12 +146,22 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
         );
     }
     config.entry("name").or_insert(Value::from(name));
-    keep(&mut config, &["name", "embed_dim", "vision_cfg", "text_cfg"]);
+    keep(&mut config, &["name", "embed_dim", "quick_gelu", "vision_cfg", "text_cfg"]);
     let hint = "the fields are those of open_clip's model configs";
     let architecture: Architecture =
         serde_json::from_value(Value::Object(config.clone())).map_err(|error| {
             let said = error.to_string();
             let named = said.split('`').nth(1).unwrap_or("config");
+            // The message names the field that is missing, or the value that cannot be.
+            let text_of = |value: &Value| value.to_string();
+            let towers = ["vision_cfg", "text_cfg"].map(|tower| (tower, config[tower].as_object()));
+            let mut holders = [("", Some(&config))].into_iter().chain(towers).flat_map(|(tower, fields)| {
+                let fields = fields.into_iter().flatten().filter(|(_, value)| text_of(value) == named);
+                fields.map(move |(field, value)| (format!("{tower}.{field}"), value))
+            });
+            if let (Some((path, value)), None) = (holders.next(), holders.next()) {
+                return refuse(path.trim_start_matches('.'), value, &said, hint);
+            }
             let found = ["vision_cfg", "text_cfg"].iter().find_map(|tower| config[*tower].get(named));
             refuse(named, found.or_else(|| config.get(named)).unwrap_or(&Value::Null), &said, hint)
         })?;
@@ -193,7 +203,7 @@ mod tests {
     use super::*;
     use crate::architectures;
 
-    const B32: &str = r#"{"embed_dim": 512, "quick_gelu": true,
+    const B32: &str = r#"{"embed_dim": 512,
         "vision_cfg": {"image_size": [224, 224], "layers": 12, "width": 768, "patch_size": 32},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}}"#;
 
@@ -203,6 +213,8 @@ mod tests {
         assert_eq!(&read, architectures::find("ViT-B-32").expect("known"));
         let published = format!(r#"{{"model_cfg": {B32}, "preprocess_cfg": {{}}}}"#);
         assert_eq!(read_config(&published, "ViT-B-32"), Ok(read));
+        let quick = B32.replace("512,\n", "512, \"quick_gelu\": true,\n");
+        assert!(read_config(&quick, "ViT-B-32-quickgelu").expect("reads").quick_gelu);
     }
 
     #[test]
@@ -227,6 +239,8 @@ mod tests {
             ("\"embed_dim\": 512,", "", "embed_dim"),
             ("\"heads\": 8", "\"heads\": 7", "architecture.text_cfg.heads"),
             ("\"heads\": 8", "\"heads\": \"many\"", "config"),
+            ("\"heads\": 8", "\"heads\": -8", "text_cfg.heads"),
+            ("\"embed_dim\": 512", "\"embed_dim\": 0.5", "embed_dim"),
             ("224, 224", "224, 112", "vision_cfg.image_size"),
         ] {
             assert_ne!(B32.replace(from, to), B32, "{from}");

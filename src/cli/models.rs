@@ -127,6 +127,12 @@ pub(crate) struct EvalArgs {
     /// Do nothing where --out is there already.
     #[arg(long, requires = "out")]
     pub(crate) skip_existing: bool,
+    /// A shared budget (`budget.toml`) that a run's evaluation must also fit into.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_charge")]
+    pub(crate) budget: Option<PathBuf>,
+    /// A file that says what everything costs per hour at present (`usd_per_hour = 1.2`, `source = "..."`).
+    #[arg(long, value_name = "FILE", conflicts_with = "no_charge")]
+    pub(crate) price_file: Option<PathBuf>,
     /// Do not charge a run's ledger for it.
     #[arg(long)]
     pub(crate) no_charge: bool,

@@ -12,7 +12,7 @@ use shoestring_experiments::evaluate::{
     Embeddings, Encoder, Key, Measured, Progress, Stopped, linear_probe, retrieval, zero_shot,
 };
 use shoestring_experiments::models::{Opened, Origin, open_model};
-use shoestring_experiments::run::{Charge, RunError};
+use shoestring_experiments::run::{Charge, Going, Money, RunError};
 use shoestring_experiments::signals;
 use shoestring_ledger::{Clock, SystemClock};
 use shoestring_planner::recipe::EvaluationData;
@@ -43,7 +43,8 @@ pub(crate) fn eval(args: &EvalArgs, printer: Printer) -> Result<Exit, Failure> {
     let mut charge = match &opened.origin {
         Origin::Run(run) if !args.no_charge => {
             let stage = &run.stage().name;
-            match Charge::open(&run.directory, &run.recipe, stage, run.step, Arc::clone(&clock))
+            let money = Money { budget: args.budget.as_deref(), price: args.price_file.as_deref() };
+            match Charge::open(&run.directory, &run.recipe, stage, run.step, Arc::clone(&clock), money)
                 .map_err(failure)?
             {
                 Ok(charge) => Some(charge),
@@ -64,10 +65,14 @@ pub(crate) fn eval(args: &EvalArgs, printer: Printer) -> Result<Exit, Failure> {
         if stop.load(Ordering::Relaxed) {
             return Ok(Some(Stopped::Asked));
         }
-        match &mut charge {
-            Some(charge) => Ok(charge.go_on(progress.done, progress.total)?.map(Stopped::Refused)),
-            None => Ok(None),
-        }
+        let Some(charge) = &mut charge else { return Ok(None) };
+        let going = charge.go_on(progress.done, progress.total)?;
+        charge.told().iter().for_each(|text| bar.suspend(|| printer.note(text)));
+        Ok(match going {
+            Going::On => None,
+            Going::Refused(refused) => Some(Stopped::Refused(refused)),
+            Going::TooDear => Some(Stopped::TooDear),
+        })
     };
     let outcome = measure(args, printer, &opened, &encoder, &mut proceed);
     bar.finish_and_clear();
@@ -79,6 +84,10 @@ pub(crate) fn eval(args: &EvalArgs, printer: Printer) -> Result<Exit, Failure> {
             let (exit, why) = match stopped {
                 Stopped::Asked => (Exit::Interrupted, "stopped".to_owned()),
                 Stopped::Refused(refused) => (Exit::CapReached, format!("the cap is reached: {refused}")),
+                Stopped::TooDear => {
+                    let why = "the price is above the highest that the recipe reckons with".to_owned();
+                    (Exit::Interrupted, why)
+                }
             };
             let hint = match &args.features {
                 Some(path) => format!("the same command goes on from {}.part", path.display()),

@@ -1,7 +1,7 @@
 """Our evaluation's numbers by CLIP_benchmark's and scikit-learn's own code, and by open_clip end to end.
 
-    cargo build --bin shoestring
-    pip install open_clip_torch==3.3.0 clip-benchmark scikit-learn safetensors
+    cargo build --release --bin shoestring
+    pip install open_clip_torch==3.3.0 clip-benchmark scikit-learn safetensors "numpy<2.4"
     python tests/peers/eval.py RUN [FOLDER_OF_THE_PROGRAM]
 
 RUN is a finished run whose recipe names labelled webdataset shards (examples/emoji). Zero-shot on these, a linear probe
@@ -19,18 +19,20 @@ import tarfile
 import tempfile
 import tomllib
 
-import numpy as np
-import open_clip
-import torch
-from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval
-from PIL import Image
-from safetensors.torch import load_file
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
+# Files beside this one have the names of libraries.
+sys.path.pop(0)
+import numpy as np  # noqa: E402
+import open_clip  # noqa: E402
+import torch  # noqa: E402
+from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval  # noqa: E402
+from PIL import Image  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from sklearn.linear_model import LogisticRegression  # noqa: E402
+from sklearn.metrics import balanced_accuracy_score  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RUN = pathlib.Path(sys.argv[1])
-SHOESTRING = (pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "target" / "debug") / "shoestring"
+SHOESTRING = (pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "target" / "release") / "shoestring"
 FAILED = []
 
 
@@ -156,6 +158,12 @@ def build(work, results):
         FAILED.append("build")
 
 
+def on_white(picture):
+    """As our loader and img2dataset: open_clip's transform shows whatever colour lies under transparent parts."""
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
 def in_open_clip(work, ours):
     print("the export in open_clip, with its own preprocessing and tokenizer: ours, open_clip's")
     exported = work / "exported"
@@ -172,7 +180,7 @@ def in_open_clip(work, ours):
         prompts = tokenizer([template.replace("{c}", name) for name in names for template in templates])
         embedded = torch.cat([model.encode_text(part, normalize=True) for part in prompts.split(256)])
         classes = torch.nn.functional.normalize(embedded.view(len(names), len(templates), -1).mean(1), dim=-1)
-        scores, labels = [], []
+        pixels, labels = [], []
         for shard in recipe["source"]["shards"]:
             with tarfile.open(shard) as tar:
                 samples = {}
@@ -181,9 +189,10 @@ def in_open_clip(work, ours):
                     samples.setdefault(key, {})[kind] = tar.extractfile(member).read()
             for sample in samples.values():
                 picture = next(sample[kind] for kind in ("png", "jpg", "webp") if kind in sample)
-                pixels = preprocess(Image.open(io.BytesIO(picture)))
-                scores.append(model.encode_image(pixels[None], normalize=True) @ classes.T)
+                pixels.append(preprocess(on_white(Image.open(io.BytesIO(picture)))))
                 labels.append(int(sample["cls"]))
+        parts = torch.stack(pixels).split(64)
+        scores = [model.encode_image(part, normalize=True) @ classes.T for part in parts]
     scores, labels = torch.cat(scores), torch.tensor(labels)
     acc1, acc5 = zeroshot_classification.accuracy(scores, labels, topk=(1, 5))
     print(f"  {int(round(acc1 * len(labels)))} of {len(labels)} pictures right")

@@ -1,28 +1,36 @@
 """Exported models loaded by open_clip and transformers: features equal to ours, and the way back.
 
-    cargo build --bin shoestring --example encode
+    cargo build --release --bin shoestring
     pip install open_clip_torch==3.3.0 transformers safetensors
-    python tests/peers/export.py
+    python tests/peers/export.py [FOLDER_OF_THE_PROGRAM]
 
-For S/16, B/16 and a CLIPA-style model (average pooling, sine-cosine positions, text in both directions), with weights
-that open_clip drew: `import` of a PyTorch state dict, `export` to open_clip and, where it can be, to transformers;
-features of 100 pictures and captions by each of the three, largest relative difference 1e-4. Then `import` of the
-exports again. Exits with 1 where a check fails.
+For S/16, B/16 and CLIPA-style models (average pooling, sine-cosine positions, text in both directions; one with
+BERT's vocabulary), with weights that open_clip drew: `import` of a PyTorch checkpoint and of the folder that
+open_clip writes, `export` to open_clip and, where it can be, to transformers; features of 100 pictures and captions
+by each of the three, largest relative difference 1e-4. Then `import` of the folder that transformers writes. Tokens
+of the exports' own tokenizers are ours. Hostile archives are refused. Exits with 1 where a check fails.
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import zipfile
 
-import numpy as np
-import open_clip
-import torch
-from safetensors.torch import load_file, save_file
+# Files beside this one have the names of libraries.
+sys.path.pop(0)
+import numpy as np  # noqa: E402
+import open_clip  # noqa: E402
+import torch  # noqa: E402
+from open_clip.push_to_hf_hub import save_config_for_hf  # noqa: E402
+from PIL import Image  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TARGET = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "target" / "debug"
+SHOESTRING = (pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "target" / "release") / "shoestring"
 PICTURES = 100
 WORDS = "a photo of the red blue green fox cat dog house tree river under over near small large old new car".split()
 
@@ -54,6 +62,18 @@ MODELS = {
             "no_causal_mask": True,
         },
     },
+    "CLIPA-style S/16 with BERT's vocabulary": {
+        "embed_dim": 384,
+        "vision_cfg": {
+            "image_size": 112, "layers": 12, "width": 384, "patch_size": 16, "no_ln_pre": True, "pool_type": "avg",
+            "final_ln_after_pool": True, "pos_embed_type": "sin_cos_2d",
+        },
+        "text_cfg": {
+            "context_length": 16, "vocab_size": 32000, "width": 384, "heads": 6, "layers": 12, "pool_type": "last",
+            "no_causal_mask": True, "hf_tokenizer_name": "bert-base-uncased",
+            "tokenizer_kwargs": {"strip_sep_token": True},
+        },
+    },
 }
 
 
@@ -65,11 +85,38 @@ def run(*arguments, fails=None):
     return done.stdout + done.stderr
 
 
-def ours(folder, inputs, work):
+def our_ids(captions, length, bert):
+    """(captions, length) ids by `data tokenize`."""
+    command = [SHOESTRING, "data", "tokenize", "--text-tokens", str(length), "--format", "json"]
+    done = subprocess.run(command + (["--tokenizer", "bert"] if bert else []), input="\n".join(captions),
+                          capture_output=True, text=True, check=True)
+    return torch.tensor([row["token_ids"] for row in json.loads(done.stdout)["captions"]])
+
+
+def ours(folder, work):
+    """Features by `eval` of the pictures and captions as files, prepared and tokenized by itself."""
     out = work / "features.safetensors"
-    run(TARGET / "examples" / "encode", folder, inputs, out)
+    run(SHOESTRING, "eval", folder, "--task", "retrieval", "--captions", work / "pairs.json", "--features", out)
     features = load_file(out)
     return features["images"], features["texts"]
+
+
+def pictures(work, size, captions):
+    """Writes pictures with their captions; (count, 3, size, size), normalised as OpenAI's by open_clip."""
+    rng = np.random.default_rng(2)
+    prepare = open_clip.image_transform(size, is_train=False)
+    prepared, images = [], []
+    for number, caption in enumerate(captions):
+        # Waves and noise, so that pictures differ in more than noise.
+        x, y = np.meshgrid(np.arange(size), np.arange(size))
+        waves = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-0.5, 0.5, (3, 3))]
+        drawn = 128 + 90 * np.stack(waves, -1) + rng.normal(0, 20, (size, size, 3))
+        picture = Image.fromarray(drawn.clip(0, 255).astype(np.uint8))
+        picture.save(work / f"{number}.png")
+        prepared.append(prepare(picture))
+        images.append({"filename": f"{number}.png", "split": "test", "sentences": [{"raw": caption}]})
+    (work / "pairs.json").write_text(json.dumps({"images": images}))
+    return torch.stack(prepared)
 
 
 def theirs(model, pixels, ids):
@@ -80,8 +127,6 @@ def theirs(model, pixels, ids):
 
 
 def transformers_features(folder, pixels, ids, captions):
-    from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
-
     model = CLIPModel.from_pretrained(folder).eval()
     CLIPImageProcessor.from_pretrained(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
@@ -104,6 +149,39 @@ def transformers_features(folder, pixels, ids, captions):
 def difference(a, b):
     """Largest distance of two embeddings, relative to their length."""
     return ((a - b).norm(dim=-1) / b.norm(dim=-1)).max().item()
+
+
+class Armed:
+    """Starts a command where its pickle is loaded."""
+
+    def __reduce__(self):
+        return os.system, ("touch /tmp/shoestring-was-armed",)
+
+
+def hostile(model, work, config):
+    """Weights that do not fit, code, a bomb, a cut-off file."""
+
+    def refused(path, words):
+        said = run(SHOESTRING, "import", path, "--config", config, "--out", work / "refused", fails=words)
+        print("  refused:", said.splitlines()[0].replace(str(work), "...")[:150])
+
+    state = dict(model.state_dict())
+    torch.save({**state, "visual.proj": torch.zeros(7, 9)}, work / "wrong.pt")
+    refused(work / "wrong.pt", "tensor `visual.proj` is [7, 9]")
+    torch.save({**state, "armed": Armed()}, work / "armed.pt")
+    refused(work / "armed.pt", "names `posix.system`")
+    torch.save(model, work / "whole.pt")
+    refused(work / "whole.pt", "names `open_clip.model.CLIP`")
+    torch.save({"logit_scale": torch.zeros(())}, work / "bomb.pt")
+    with zipfile.ZipFile(work / "bomb.pt") as small, zipfile.ZipFile(work / "packed.pt", "w") as large:
+        for name in small.namelist():
+            content = bytes(200 << 20) if name.endswith("data/0") else small.read(name)
+            large.writestr(name, content, zipfile.ZIP_DEFLATED if len(content) > 1000 else zipfile.ZIP_STORED)
+    refused(work / "packed.pt", "is compressed")
+    (work / "cut.pt").write_bytes((work / "wrong.pt").read_bytes()[:100_000])
+    refused(work / "cut.pt", "is no archive of PyTorch 1.6 or later")
+    if pathlib.Path("/tmp/shoestring-was-armed").exists():
+        sys.exit("the code in the pickle was run")
 
 
 def main():
@@ -129,42 +207,46 @@ def main():
                         parameter.add_(0.02 * torch.randn_like(parameter))
             size, length = config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"]
             captions = [" ".join(rng.choice(WORDS, rng.integers(1, 20))) for _ in range(PICTURES)]
-            pixels = torch.randn(PICTURES, 3, size, size)
-            ids = open_clip.get_tokenizer("ViT-B-32", context_length=length)(captions)
-            save_file({"pixels": pixels, "token_ids": ids}, work / "inputs.safetensors")
+            pixels = pictures(work, size, captions)
+            ids = our_ids(captions, length, "hf_tokenizer_name" in config["text_cfg"])
             expected = theirs(model, pixels, ids)
 
             torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}},
                        work / "epoch_3.pt")
-            shoestring = TARGET / "shoestring"
-            run(shoestring, "import", work / "epoch_3.pt", "--config", work / "config.json", "--out", work / "imported")
-            for what, a, b in zip(("pictures", "captions"), ours(work / "imported", work / "inputs.safetensors", work), expected):
+            config_path = work / "config.json"
+            run(SHOESTRING, "import", work / "epoch_3.pt", "--config", config_path, "--out", work / "imported")
+            for what, a, b in zip(("pictures", "captions"), ours(work / "imported", work), expected):
                 check(f"import of a .pt against open_clip, {what}", difference(a, b))
 
-            run(shoestring, "export", work / "imported", "--to", "open_clip", "--out", work / "exported")
+            (work / "published").mkdir()
+            save_config_for_hf(model, work / "published" / "open_clip_config.json", model_config=config)
+            save_file(model.state_dict(), work / "published" / "open_clip_model.safetensors")
+            run(SHOESTRING, "import", work / "published", "--out", work / "read")
+            for what, a, b in zip(("pictures", "captions"), ours(work / "read", work), expected):
+                check(f"import of what open_clip writes, {what}", difference(a, b))
+
+            run(SHOESTRING, "export", work / "imported", "--to", "open_clip", "--out", work / "exported")
+            read = open_clip.get_tokenizer(f"local-dir:{work / 'exported'}")(captions)
+            check("captions that its tokenizer reads otherwise", (read != ids).any(1).sum().item(), 0)
             loaded, _, _ = open_clip.create_model_and_transforms(f"local-dir:{work / 'exported'}")
             for what, a, b in zip(("pictures", "captions"), theirs(loaded.eval(), pixels, ids), expected):
                 check(f"export loaded by open_clip, {what}", difference(a, b))
 
             if config["text_cfg"].get("no_causal_mask"):
-                said = run(shoestring, "export", work / "imported", "--to", "hf", "--out", work / "hf",
+                said = run(SHOESTRING, "export", work / "imported", "--to", "hf", "--out", work / "hf",
                            fails="cannot be expressed in Hugging Face's CLIPModel")
                 print("  export to transformers is refused:", said.splitlines()[0])
                 continue
-            run(shoestring, "export", work / "imported", "--to", "hf", "--out", work / "hf")
-            for what, a, b in zip(("pictures", "captions"), transformers_features(work / "hf", pixels, ids, captions), expected):
+            run(SHOESTRING, "export", work / "imported", "--to", "hf", "--out", work / "hf")
+            found = transformers_features(work / "hf", pixels, ids, captions)
+            for what, a, b in zip(("pictures", "captions"), found, expected):
                 check(f"export loaded by transformers, {what}", difference(a, b))
-            run(shoestring, "import", work / "hf", "--out", work / "back")
-            for what, a, b in zip(("pictures", "captions"), ours(work / "back", work / "inputs.safetensors", work), expected):
-                check(f"import of that from transformers' names, {what}", difference(a, b))
+            CLIPModel.from_pretrained(work / "hf").save_pretrained(work / "theirs")
+            run(SHOESTRING, "import", work / "theirs", "--out", work / "back")
+            for what, a, b in zip(("pictures", "captions"), ours(work / "back", work), expected):
+                check(f"import of what transformers writes, {what}", difference(a, b))
 
-            # Weights that do not fit: which tensor, both shapes.
-            state = dict(model.state_dict())
-            state["visual.proj"] = torch.zeros(7, 9)
-            torch.save(state, work / "wrong.pt")
-            said = run(shoestring, "import", work / "wrong.pt", "--config", work / "config.json", "--out", work / "wrong",
-                       fails="tensor `visual.proj` is [7, 9]")
-            print("  ", said.splitlines()[0].replace(str(work), "..."))
+            hostile(model, work, config_path)
     sys.exit(1 if failed else 0)
 
 

@@ -3,12 +3,15 @@
 use std::collections::HashSet;
 use std::fs;
 
-use image::ImageFormat;
+use image::{DynamicImage, ImageFormat, RgbImage};
+use shoestring_data::picture::{View, decode_view};
 use shoestring_data::{BadCause, DataError, EvaluationSet, Tokenizer};
-use shoestring_planner::recipe::{DataSource, EvaluationData};
+use shoestring_planner::recipe::{
+    DataSource, EvaluationData, ImagePreparation, Interpolation, Normalisation,
+};
 use shoestring_planner::units::{Samples, Tokens};
 
-use crate::common::{architecture, member, picture, shards, write_shard};
+use crate::common::{architecture, encode, member, picture, shards, write_shard};
 
 fn open(evaluation: &EvaluationData, max: u64) -> Result<EvaluationSet, DataError> {
     EvaluationSet::open(evaluation, &architecture(), 8, Tokens(8), Samples(max))
@@ -71,6 +74,36 @@ fn labelled_shards_leave_bad_images_out_and_count_them() {
     }
     assert_eq!(set.counts().bad[&BadCause::BrokenImage], 1);
     assert_eq!(set.counts().good, 59);
+}
+
+#[test]
+fn images_are_prepared_as_the_loader_prepares_those_of_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn =
+        RgbImage::from_fn(96, 64, |x, y| image::Rgb([(x * 2) as u8, (y * 3) as u8, (x * y / 24) as u8]));
+    let jpeg = encode(&DynamicImage::from(drawn), ImageFormat::Jpeg);
+    write_shard(folder.path(), "eval.tar", &[[member("a.jpg", &jpeg), member("a.cls", b"0")].concat()]);
+    fs::write(folder.path().join("names.txt"), "fox\n").unwrap();
+    let data = EvaluationData {
+        source: shards(&folder.path().join("eval.tar")),
+        samples: Samples(1),
+        class_names: folder.path().join("names.txt").to_string_lossy().into_owned(),
+        templates: String::new(),
+    };
+    let mut seen = Vec::new();
+    for normalisation in [Normalisation::Imagenet, Normalisation::Openai, Normalisation::Inception] {
+        for interpolation in [Interpolation::Bicubic, Interpolation::Bilinear] {
+            for view in [View::Squash, View::Centre] {
+                let how = ImagePreparation { normalisation, interpolation };
+                let mut expected = vec![0.0; 3 * 8 * 8];
+                decode_view(&jpeg, |_, _| view, 8, how, &mut expected).unwrap();
+                let batch = open(&data, 0).unwrap().prepared(view, how).batch(0, 1).unwrap();
+                assert_eq!(batch.pixels, expected, "{view:?} {how:?}");
+                assert!(!seen.contains(&expected), "{view:?} {how:?} makes a difference");
+                seen.push(expected);
+            }
+        }
+    }
 }
 
 #[test]

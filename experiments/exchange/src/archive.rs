@@ -13,8 +13,14 @@ use crate::error::{ExchangeError, Result};
 use crate::pickle::{Id, Pickle, Value, parse};
 use crate::weights::{Weight, Weights, numbers_of};
 
-/// A state dict's pickle has some hundred bytes a tensor.
-const MOST_PICKLE_BYTES: u64 = 16 << 20;
+/// A state dict's pickle has some hundred bytes a tensor; a value of it takes some fifty in memory.
+const MOST_PICKLE_BYTES: u64 = 4 << 20;
+/// Entries of dictionaries looked at. Modules may be the same one many times over.
+const MOST_ENTRIES: usize = 1 << 20;
+/// Numbers of tensors for each byte of the file. Tied weights are two names of one storage; more names of one
+/// would make much out of little.
+const MOST_NUMBERS_PER_BYTE: u64 = 2;
+const LONGEST_NAME: usize = 1024;
 /// Modules within modules of a TorchScript archive.
 const MOST_DEPTH: usize = 64;
 
@@ -29,11 +35,19 @@ struct Described {
     strides: Vec<usize>,
 }
 
+impl Described {
+    /// Numbers that it claims to have.
+    fn count(&self) -> u64 {
+        self.shape.iter().fold(1, |product: u64, &size| product.saturating_mul(size as u64))
+    }
+}
+
 /// Every tensor of floating-point numbers in an archive: a state dict, one under `state_dict` (a training
 /// checkpoint) or `model`, or the parameters of a TorchScript module. Nothing in the pickle is called.
 pub(crate) fn read_archive(path: &Path) -> Result<Weights> {
     let failed = |problem: String| ExchangeError::format(path, problem, HINT);
     let file = File::open(path).map_err(|source| ExchangeError::file(path, "open", source))?;
+    let file_bytes = file.metadata().map_err(|source| ExchangeError::file(path, "read", source))?.len();
     let mut archive = ZipArchive::new(BufReader::new(file))
         .map_err(|error| failed(format!("is no archive of PyTorch 1.6 or later: {error}")))?;
     let mut root = None;
@@ -61,11 +75,16 @@ pub(crate) fn read_archive(path: &Path) -> Result<Weights> {
         }
         parse(&bytes).map_err(|problem| failed(format!("{name}: {problem}")))?
     };
-    let mut described = Vec::new();
-    describe(&pickle, state_dict(&pickle), "", 0, &mut described).map_err(failed)?;
+    let (mut described, mut entries) = (Vec::new(), 0);
+    describe(&pickle, state_dict(&pickle), "", 0, &mut entries, &mut described).map_err(failed)?;
     if described.is_empty() {
         return Err(failed("holds no tensors under a name".to_owned()));
     }
+    let claimed = described.iter().fold(0u64, |sum, (_, tensor)| sum.saturating_add(tensor.count()));
+    if claimed > file_bytes.saturating_mul(MOST_NUMBERS_PER_BYTE) {
+        return Err(failed(format!("its tensors have {claimed} numbers, out of {file_bytes} bytes")));
+    }
+    let mut unread = file_bytes;
     let mut storages: HashMap<String, Vec<u8>> = HashMap::new();
     let mut weights = Weights::new();
     for (name, tensor) in described {
@@ -78,6 +97,10 @@ pub(crate) fn read_archive(path: &Path) -> Result<Weights> {
             if entry.size() != entry.compressed_size() {
                 return Err(failed(format!("tensor `{name}`: {entry_name} is compressed")));
             }
+            // Members may lie about where they are, all on the same bytes.
+            unread = unread.checked_sub(entry.size()).ok_or_else(|| {
+                failed(format!("{entry_name}: {} bytes, more than are left of {file_bytes}", entry.size()))
+            })?;
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).map_err(|error| failed(format!("{entry_name}: {error}")))?;
             storages.insert(tensor.storage.clone(), bytes);
@@ -112,6 +135,7 @@ fn describe(
     id: Id,
     prefix: &str,
     depth: usize,
+    entries_seen: &mut usize,
     out: &mut Vec<(String, Described)>,
 ) -> std::result::Result<(), String> {
     let entries = match pickle.get(id) {
@@ -123,7 +147,14 @@ fn describe(
         _ => return Ok(()),
     };
     for &(key, value) in entries {
+        *entries_seen += 1;
+        if *entries_seen > MOST_ENTRIES {
+            return Err(format!("has more than {MOST_ENTRIES} entries, which no model has"));
+        }
         let Some(key) = pickle.text(key) else { continue };
+        if prefix.len() + key.len() > LONGEST_NAME {
+            return Err(format!("has a name of {} bytes", prefix.len() + key.len()));
+        }
         let name = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
         match pickle.get(value) {
             Value::Call { callable, arguments, state } => {
@@ -132,7 +163,7 @@ fn describe(
                 {
                     out.push((name, tensor));
                 } else if state.is_some() && depth < MOST_DEPTH {
-                    describe(pickle, value, &name, depth + 1, out)?;
+                    describe(pickle, value, &name, depth + 1, entries_seen, out)?;
                 }
             }
             _ => continue,
@@ -228,19 +259,21 @@ fn cut_out(tensor: &Described, storage: &[u8]) -> std::result::Result<Weight, St
     if count > stored || (count > 0 && last >= stored) {
         return Err(too_far());
     }
-    let numbers = numbers_of(tensor.dtype, storage).ok_or_else(too_far)?;
     let mut row_major = 1;
     let contiguous = tensor.shape.iter().zip(&tensor.strides).rev().all(|(&size, &stride)| {
         let fits = size == 1 || stride == row_major;
         row_major *= size.max(1);
         fits
     });
+    // Of the storage only what the tensor reaches: others may share it.
+    let reach = if count == 0 { 0..0 } else { tensor.offset * each..(last + 1) * each };
+    let numbers = numbers_of(tensor.dtype, &storage[reach]).ok_or_else(too_far)?;
     let numbers = if contiguous {
-        numbers[tensor.offset..tensor.offset + count].to_vec()
+        numbers
     } else {
         (0..count)
             .map(|index| {
-                let (mut rest, mut place) = (index, tensor.offset);
+                let (mut rest, mut place) = (index, 0);
                 for (&size, &stride) in tensor.shape.iter().zip(&tensor.strides).rev() {
                     place += rest % size * stride;
                     rest /= size;
@@ -277,6 +310,92 @@ mod tests {
             described(0, &[100], &[0]),
         ] {
             assert!(numbers(&lying).expect_err("does not fit").contains("does not fit"));
+        }
+    }
+
+    fn archive(pickle: &[u8], storages: &[(&str, &[u8])]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut zip = zip::ZipWriter::new(file.reopen().expect("opens"));
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        let pickle = ("x/data.pkl".to_owned(), pickle);
+        let storages = storages.iter().map(|(key, bytes)| (format!("x/data/{key}"), *bytes));
+        for (name, bytes) in [pickle].into_iter().chain(storages) {
+            zip.start_file(name, stored).expect("begins");
+            std::io::Write::write_all(&mut zip, bytes).expect("writes");
+        }
+        zip.finish().expect("is ended");
+        file
+    }
+
+    /// A dictionary of tensors as `torch.save` writes them, each of four numbers of storage 0.
+    fn state_dict_of(names: usize) -> Vec<u8> {
+        let mut pickle = b"\x80\x02}(".to_vec();
+        for name in 0..names {
+            let name = format!("t{name}");
+            pickle.extend([b'X', name.len() as u8, 0, 0, 0]);
+            pickle.extend(name.as_bytes());
+            pickle.extend(
+                b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n",
+            );
+            pickle.extend(b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00K\x04\x85K\x01\x85\x89}tR");
+        }
+        pickle.extend(b"u.");
+        pickle
+    }
+
+    #[test]
+    fn a_state_dict_is_read_and_one_that_makes_much_of_little_is_not() {
+        let numbers: Vec<u8> =
+            [1.0f32, 2.0, 3.0, 4.0].iter().flat_map(|number| number.to_le_bytes()).collect();
+        let file = archive(&state_dict_of(2), &[("0", &numbers)]);
+        let weights = read_archive(file.path()).expect("is read");
+        assert_eq!(weights["t1"], Weight { shape: vec![4], numbers: vec![1.0, 2.0, 3.0, 4.0] });
+        let error =
+            read_archive(archive(&state_dict_of(1), &[("1", &numbers)]).path()).expect_err("no storage 0");
+        assert!(error.to_string().contains("tensor `t0`: x/data/0"), "{error}");
+        // 4,000 names of a storage of 40,000 numbers each.
+        let pickle = state_dict_of(4000);
+        let place = |bytes: &[u8]| -> Vec<u8> {
+            let (from, to) = (b"QK\x00K\x04\x85".as_slice(), b"QK\x00M\x40\x9c\x85".as_slice());
+            let mut out = Vec::new();
+            let mut at = 0;
+            while at < bytes.len() {
+                if bytes[at..].starts_with(from) {
+                    out.extend(to);
+                    at += from.len();
+                } else {
+                    out.push(bytes[at]);
+                    at += 1;
+                }
+            }
+            out
+        };
+        let file = archive(&place(&pickle), &[("0", &numbers.repeat(10_000))]);
+        let error = read_archive(file.path()).expect_err("is refused").to_string();
+        assert!(error.contains("160000000 numbers, out of"), "{error}");
+    }
+
+    #[test]
+    fn modules_within_themselves_come_to_an_end() {
+        // A module whose state names the module before twice, 60 deep: 2^60 paths.
+        let mut pickle = b"\x80\x02c__torch__.M\nM\n)R}X\x01\x00\x00\x00aK\x01sbq\x00".to_vec();
+        for _ in 0..60 {
+            pickle.extend(b"0c__torch__.M\nM\n)R}(X\x01\x00\x00\x00ah\x00X\x01\x00\x00\x00bh\x00ubq\x00");
+        }
+        pickle.push(b'.');
+        let error = read_archive(archive(&pickle, &[]).path()).expect_err("is refused").to_string();
+        assert!(error.contains("entries, which no model has"), "{error}");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_refused() {
+        let numbers = [0u8; 16];
+        let file = archive(&state_dict_of(1), &[("0", &numbers)]);
+        let bytes = std::fs::read(file.path()).expect("reads");
+        for length in (0..bytes.len()).step_by(7) {
+            std::fs::write(file.path(), &bytes[..length]).expect("writes");
+            assert!(read_archive(file.path()).is_err(), "cut to {length}");
         }
     }
 }

@@ -110,7 +110,9 @@ pub fn read_weights_with_config(weights: &Path, config: &Path) -> Result<Found> 
     Ok(Found { model, form, weights: weights.to_owned(), config: config.to_owned() })
 }
 
-fn read_tensors(path: &Path) -> Result<Weights> {
+/// Every tensor of floating-point numbers in a file of weights: safetensors by its ending, else an archive of
+/// `PyTorch`'s.
+pub fn read_tensors(path: &Path) -> Result<Weights> {
     if path.extension().is_some_and(|extension| extension == "safetensors") {
         return read_safetensors(path, &read_bytes(path)?);
     }

@@ -11,9 +11,9 @@ use shoestring_planner::architecture::{
 
 use crate::error::{ExchangeError, Result};
 use crate::files::{prepare, write_json};
-use crate::model::{Interpolation, Model, Preprocess, ResizeMode, fit, of_shape};
-use crate::open_clip::{CARD_NAME, POSITIONS, positions, take_positions};
-use crate::tokenizer::{TOKENIZER_NAMES, write_tokenizer};
+use crate::model::{Interpolation, Model, Preprocess, ResizeMode, check_sizes, fit, of_shape};
+use crate::open_clip::{CARD_NAME, POSITIONS, positions, positions_shape, take_positions};
+use crate::tokenizer::{CLIP_NAMES, write_clip};
 use crate::weights::{Weight, Weights, safetensors_bytes};
 
 pub(crate) const WEIGHTS_NAME: &str = "model.safetensors";
@@ -109,7 +109,7 @@ fn place(name: &str) -> Place {
 pub fn write_hugging_face(model: &Model, folder: &Path, card: &str) -> Result<()> {
     check(&model.architecture)?;
     let mut names = vec![WEIGHTS_NAME, CONFIG_NAME, PREPROCESSOR_NAME, CARD_NAME];
-    names.extend(TOKENIZER_NAMES);
+    names.extend(CLIP_NAMES);
     prepare(folder, &names)?;
     let mut ours = model.weights.clone();
     ours.entry(POSITIONS.to_owned()).or_insert_with(|| positions(&model.architecture));
@@ -135,7 +135,7 @@ pub fn write_hugging_face(model: &Model, folder: &Path, card: &str) -> Result<()
     let path = folder.join(WEIGHTS_NAME);
     write_file(&path, &safetensors_bytes(&path, &theirs)?)?;
     write_json(&folder.join(PREPROCESSOR_NAME), &preprocessor(model))?;
-    write_tokenizer(folder, model.architecture.text_cfg.context_length)?;
+    write_clip(folder, model.architecture.text_cfg.context_length)?;
     write_file(&folder.join(CARD_NAME), card.as_bytes())?;
     write_json(&folder.join(CONFIG_NAME), &config(&model.architecture))
 }
@@ -216,12 +216,13 @@ pub(crate) fn model_of(
     mut theirs: Weights,
 ) -> Result<Model> {
     let mut architecture = architecture(config_path, config)?;
+    check_sizes(config_path, &architecture)?;
     theirs.retain(|name, _| !name.ends_with("position_ids"));
     let mut ours = Weights::new();
     let mut shapes: Vec<(String, Vec<usize>)> =
         tensor_specs(&architecture, 0.0).into_iter().map(|(name, spec)| (name, spec.shape)).collect();
     if !shapes.iter().any(|(name, _)| name == POSITIONS) {
-        shapes.push((POSITIONS.to_owned(), positions(&architecture).shape));
+        shapes.push((POSITIONS.to_owned(), positions_shape(&architecture)));
     }
     for (name, shape) in shapes {
         let mut take = |theirs_name: &str, expected: &[usize]| {

@@ -18,7 +18,7 @@ mod weights;
 
 pub use self::card::{Card, Fact, card_text};
 pub use self::error::{ExchangeError, Result};
-pub use self::folder::{Form, Found, read_model, read_weights_with_config};
+pub use self::folder::{Form, Found, read_model, read_tensors, read_weights_with_config};
 pub use self::hugging_face::write_hugging_face;
 pub use self::model::{Interpolation, Model, Preprocess, ResizeMode, engine_bytes};
 pub use self::open_clip::{CONFIG_NAME, WEIGHTS_NAME, write_open_clip};

@@ -48,9 +48,9 @@ impl Preprocess {
     /// What models trained here see in an evaluation: pictures squashed, as CLIPA's.
     #[must_use]
     pub fn of_training(mean: [f32; 3], std: [f32; 3], interpolation: Interpolation) -> Self {
-        // The constants have few digits: 0.485, not 0.48500001430511475.
-        let round = |numbers: [f32; 3]| numbers.map(|number| (f64::from(number) * 1e8).round() / 1e8);
-        let (mean, std) = (round(mean), round(std));
+        // The few digits that the constants are written with: 0.485, not 0.48500001430511475.
+        let short = |number: f32| number.to_string().parse().unwrap_or(f64::from(number));
+        let (mean, std) = (mean.map(short), std.map(short));
         Self { mean, std, interpolation, resize_mode: ResizeMode::Squash }
     }
 
@@ -105,6 +105,52 @@ impl Model {
 /// The bytes that the engine loads a model from.
 pub fn engine_bytes(model: &Model) -> Result<Vec<u8>> {
     safetensors_bytes(Path::new("the model"), &model.weights)
+}
+
+/// Refuses what the engine does not compute, and sizes beyond those of any model, which would ask for more
+/// memory than there is before they are found not to fit.
+pub(crate) fn check_sizes(path: &Path, architecture: &Architecture) -> Result<()> {
+    let refuse = |field: &str, value: String, problem: &str, hint: String| {
+        let (path, field) = (path.to_owned(), field.to_owned());
+        Err(ExchangeError::Config { path, field, value, problem: problem.to_owned(), hint })
+    };
+    let (vision, text) = (&architecture.vision_cfg, &architecture.text_cfg);
+    for (field, value, most) in [
+        ("embed_dim", architecture.embed_dim, 1 << 16),
+        ("vision_cfg.image_size", vision.image_size, 1 << 13),
+        ("vision_cfg.layers", vision.layers, 1 << 10),
+        ("vision_cfg.width", vision.width, 1 << 16),
+        ("vision_cfg.patch_size", vision.patch_size, 1 << 10),
+        ("text_cfg.context_length", text.context_length, 1 << 16),
+        ("text_cfg.vocab_size", text.vocab_size, 1 << 22),
+        ("text_cfg.layers", text.layers, 1 << 10),
+        ("text_cfg.width", text.width, 1 << 16),
+    ] {
+        if value > most {
+            return refuse(field, value.to_string(), "is more than any model has", format!("at most {most}"));
+        }
+    }
+    for (field, ratio) in [("vision_cfg.mlp_ratio", vision.mlp_ratio), ("text_cfg.mlp_ratio", text.mlp_ratio)]
+    {
+        if !(ratio > 0.0 && ratio <= 64.0) {
+            let hint = "a number above 0, usually 4".to_owned();
+            return refuse(field, ratio.to_string(), "is no width of an MLP", hint);
+        }
+    }
+    let patch = vision.patch_size;
+    if vision.image_size < patch || !vision.image_size.is_multiple_of(patch) {
+        let below = (vision.image_size / patch).max(1) * patch;
+        let hint = format!("patches are {patch} px: {below} or {} would do", below + patch);
+        let problem = "is not a multiple of the patch size";
+        return refuse("vision_cfg.image_size", vision.image_size.to_string(), problem, hint);
+    }
+    architecture.check_trainable().map_err(|error| ExchangeError::Config {
+        path: path.to_owned(),
+        field: error.field,
+        value: error.value,
+        problem: error.problem,
+        hint: error.hint,
+    })
 }
 
 /// Checks that there is exactly what the architecture has, each in its shape.

@@ -13,7 +13,8 @@ use shoestring_planner::open_clip::read_config;
 
 use crate::error::{ExchangeError, Result};
 use crate::files::{prepare, write_json};
-use crate::model::{Model, Preprocess, fit};
+use crate::model::{Model, Preprocess, check_sizes, fit};
+use crate::tokenizer::{BERT_NAMES, write_bert};
 use crate::weights::{Weight, Weights, safetensors_bytes};
 
 /// The weights of an `open_clip` folder.
@@ -25,6 +26,7 @@ pub(crate) const CARD_NAME: &str = "README.md";
 /// The image tower's positions; row 0 is the class token's.
 pub(crate) const POSITIONS: &str = "visual.positional_embedding";
 const CLASS: &str = "visual.class_embedding";
+const BERT: &str = "bert-base-uncased";
 
 /// A fixed table that was written by another program in `f32` differs from ours by rounding alone.
 const SAME_TABLE: f32 = 1e-4;
@@ -58,7 +60,13 @@ const TEXT_FIELDS: [&str; 11] = [
 /// Writes a folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads. `card` is the
 /// model card.
 pub fn write_open_clip(model: &Model, folder: &Path, card: &str) -> Result<()> {
-    prepare(folder, &[WEIGHTS_NAME, CONFIG_NAME, CARD_NAME])?;
+    let mut names = vec![WEIGHTS_NAME, CONFIG_NAME, CARD_NAME];
+    names.extend(BERT_NAMES);
+    prepare(folder, &names)?;
+    let text = &model.architecture.text_cfg;
+    if text.hf_tokenizer_name == TextTokenizer::Bert {
+        write_bert(folder, text.context_length)?;
+    }
     let mut weights = model.weights.clone();
     weights.entry(POSITIONS.to_owned()).or_insert_with(|| positions(&model.architecture));
     let path = folder.join(WEIGHTS_NAME);
@@ -67,13 +75,19 @@ pub fn write_open_clip(model: &Model, folder: &Path, card: &str) -> Result<()> {
     write_json(&folder.join(CONFIG_NAME), &config(model))
 }
 
+/// (1 + places, width).
+pub(crate) fn positions_shape(architecture: &Architecture) -> Vec<usize> {
+    let vision = &architecture.vision_cfg;
+    vec![1 + ((vision.image_size / vision.patch_size) as usize).pow(2), vision.width as usize]
+}
+
 /// The fixed positions of the grid at the architecture's image size; the class token has none.
 pub(crate) fn positions(architecture: &Architecture) -> Weight {
     let vision = &architecture.vision_cfg;
     let (side, width) = ((vision.image_size / vision.patch_size) as usize, vision.width as usize);
     let mut numbers = vec![0f32; width];
     numbers.extend(position_table(side, width).into_iter().map(|number| number as f32));
-    Weight { shape: vec![side * side + 1, width], numbers }
+    Weight { shape: positions_shape(architecture), numbers }
 }
 
 fn config(model: &Model) -> Value {
@@ -131,7 +145,7 @@ fn config(model: &Model) -> Value {
         text_cfg["eos_id"] = json!(id);
     }
     if text.hf_tokenizer_name == TextTokenizer::Bert {
-        text_cfg["hf_tokenizer_name"] = json!("bert-base-uncased");
+        text_cfg["hf_tokenizer_name"] = json!(BERT);
         text_cfg["tokenizer_kwargs"] = json!({"strip_sep_token": true});
     }
     config
@@ -146,6 +160,7 @@ pub(crate) fn model_of(
     weights: Weights,
 ) -> Result<Model> {
     let mut architecture = architecture(config_path, config)?;
+    check_sizes(config_path, &architecture)?;
     let preprocess = preprocess(config_path, config.get("preprocess_cfg"))?;
     let mut weights = our_names(weights);
     take_positions(weights_path, &mut architecture, &mut weights)?;
@@ -177,6 +192,12 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
             }
         }
     }
+    let tokenizer = inner.pointer("/text_cfg/hf_tokenizer_name").and_then(Value::as_str).unwrap_or_default();
+    if !["", BERT].contains(&tokenizer) {
+        let hint = format!("CLIP's own tokenizer (no name) and {BERT} are built in");
+        let problem = "texts cannot be read like this here";
+        return Err(refuse(path, "text_cfg.hf_tokenizer_name", &json!(tokenizer), problem, &hint));
+    }
     let average = inner.pointer("/vision_cfg/pool_type").is_some_and(|pool| pool == "avg");
     let after =
         inner.pointer("/vision_cfg/final_ln_after_pool").is_some_and(|after| *after == Value::Bool(true));
@@ -194,16 +215,13 @@ fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
         .parent()
         .and_then(Path::file_name)
         .map_or_else(|| "imported".to_owned(), |name| name.to_string_lossy().into_owned());
-    let mut architecture =
-        read_config(&config.to_string(), &name).map_err(|error| ExchangeError::Config {
-            path: path.to_owned(),
-            field: error.field,
-            value: error.value,
-            problem: error.problem,
-            hint: error.hint,
-        })?;
-    architecture.quick_gelu = inner.get("quick_gelu").is_some_and(|quick| *quick == Value::Bool(true));
-    Ok(architecture)
+    read_config(&config.to_string(), &name).map_err(|error| ExchangeError::Config {
+        path: path.to_owned(),
+        field: error.field,
+        value: error.value,
+        problem: error.problem,
+        hint: error.hint,
+    })
 }
 
 fn preprocess(path: &Path, config: Option<&Value>) -> Result<Preprocess> {
@@ -246,23 +264,22 @@ pub(crate) fn take_positions(
     architecture: &mut Architecture,
     weights: &mut Weights,
 ) -> Result<()> {
-    let computed = positions(architecture);
+    let expected = positions_shape(architecture);
     let Some(table) = weights.remove(POSITIONS) else {
-        return Err(ExchangeError::Missing {
-            path: path.to_owned(),
-            tensor: POSITIONS.to_owned(),
-            expected: computed.shape,
-        });
+        return Err(ExchangeError::Missing { path: path.to_owned(), tensor: POSITIONS.to_owned(), expected });
     };
-    if table.shape != computed.shape {
-        return Err(ExchangeError::Shape {
-            path: path.to_owned(),
-            tensor: POSITIONS.to_owned(),
-            found: table.shape,
-            expected: computed.shape,
-        });
+    if table.shape != expected {
+        let (path, tensor) = (path.to_owned(), POSITIONS.to_owned());
+        return Err(ExchangeError::Shape { path, tensor, found: table.shape, expected });
     }
     let width = architecture.vision_cfg.width as usize;
+    if !width.is_multiple_of(4) {
+        // There are no computed ones of such a width.
+        architecture.vision_cfg.pos_embed_type = ImagePositions::Learnable;
+        weights.insert(POSITIONS.to_owned(), table);
+        return Ok(());
+    }
+    let computed = positions(architecture);
     let pairs = table.numbers[width..].iter().zip(&computed.numbers[width..]);
     let same =
         pairs.fold(0f32, |most, (a, b)| if (a - b).is_nan() { f32::NAN } else { most.max((a - b).abs()) });

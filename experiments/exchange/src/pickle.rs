@@ -6,6 +6,9 @@
 
 use std::collections::HashMap;
 
+/// A shape has no more.
+const MOST_DIMENSIONS: usize = 16;
+
 /// Number of a value in the arena.
 pub(crate) type Id = usize;
 
@@ -61,10 +64,46 @@ impl Pickle {
 
     pub(crate) fn sizes(&self, id: Id) -> Option<Vec<usize>> {
         match self.get(id) {
-            Value::Tuple(items) | Value::List(items) => items.iter().map(|&item| self.size(item)).collect(),
+            Value::Tuple(items) | Value::List(items) if items.len() <= MOST_DIMENSIONS => {
+                items.iter().map(|&item| self.size(item)).collect()
+            }
             _ => None,
         }
     }
+}
+
+/// Names that a file of weights, or a training checkpoint around them, has reason to say.
+const KNOWN: [&str; 15] = [
+    "_codecs.encode",
+    "argparse.Namespace",
+    "builtins.set",
+    "collections.Counter",
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "torch.Size",
+    "torch.device",
+    "torch.serialization._get_layout",
+];
+
+/// Nothing is ever called; but a file that names anything else holds more than weights, and is refused.
+fn is_known(global: &str) -> bool {
+    const TYPES: [&str; 8] = ["float16", "float32", "float64", "bfloat16", "int32", "int64", "uint8", "bool"];
+    let of_torch = |name: &str| {
+        TYPES.contains(&name)
+            || name.starts_with("_utils._rebuild_")
+            || name.starts_with("jit._pickle.")
+            || (name.ends_with("Storage") && name.matches('.').count() < 2)
+    };
+    // A TorchScript module's own classes, which have no code in the pickle.
+    KNOWN.contains(&global)
+        || global.starts_with("__torch__.")
+        || global.strip_prefix("torch.").is_some_and(of_torch)
 }
 
 /// Reads a pickle of protocol 2 to 5.
@@ -136,7 +175,7 @@ impl<'a> Machine<'a> {
         self.stack.last().copied().ok_or_else(|| "nothing is on the stack".to_owned())
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, String> {
+    fn since_mark(&mut self) -> Result<Vec<Id>, String> {
         let mark = self.marks.pop().ok_or("no mark")?;
         Ok(self.stack.split_off(mark))
     }
@@ -165,7 +204,7 @@ impl<'a> Machine<'a> {
             Value::List(list) => list.extend(items),
             // Other containers are of no interest here.
             Value::Call { .. } => {}
-            other => return Err(format!("items for {other:?}")),
+            _ => return Err("items for what holds none".to_owned()),
         }
         Ok(())
     }
@@ -178,8 +217,18 @@ impl<'a> Machine<'a> {
         match &mut self.values[dict] {
             Value::Dict(dict) => dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1]))),
             Value::Call { .. } => {}
-            other => return Err(format!("keys for {other:?}")),
+            _ => return Err("keys for what holds none".to_owned()),
         }
+        Ok(())
+    }
+
+    fn global(&mut self, module: &str, name: &str) -> Result<(), String> {
+        let global = format!("{module}.{name}");
+        if !is_known(&global) {
+            let shown: String = global.chars().take(100).collect();
+            return Err(format!("names `{shown}`, which is no part of weights; it is not called"));
+        }
+        self.push(Value::Global(global));
         Ok(())
     }
 
@@ -211,7 +260,7 @@ impl<'a> Machine<'a> {
                     self.pop()?;
                 }
                 b'1' => {
-                    self.to_mark()?;
+                    self.since_mark()?;
                 }
                 b'2' => {
                     let top = self.top()?;
@@ -288,15 +337,15 @@ impl<'a> Machine<'a> {
                     self.push(Value::Tuple(items));
                 }
                 b't' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.push(Value::Tuple(items));
                 }
                 b'l' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.push(Value::List(items));
                 }
                 b'd' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.push(Value::Dict(Vec::new()));
                     self.extend_dict(&items)?;
                 }
@@ -305,7 +354,7 @@ impl<'a> Machine<'a> {
                     self.extend_list(vec![item])?;
                 }
                 b'e' | 0x90 => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.extend_list(items)?;
                 }
                 b's' => {
@@ -314,7 +363,7 @@ impl<'a> Machine<'a> {
                     self.extend_dict(&[key, value])?;
                 }
                 b'u' => {
-                    let items = self.to_mark()?;
+                    let items = self.since_mark()?;
                     self.extend_dict(&items)?;
                 }
                 b'q' => {
@@ -336,7 +385,7 @@ impl<'a> Machine<'a> {
                 }
                 b'c' => {
                     let (module, name) = (self.line()?, self.line()?);
-                    self.push(Value::Global(format!("{module}.{name}")));
+                    self.global(&module, &name)?;
                 }
                 0x93 => {
                     let (name, module) = (self.pop()?, self.pop()?);
@@ -344,8 +393,8 @@ impl<'a> Machine<'a> {
                     else {
                         return Err("a name that is no text".to_owned());
                     };
-                    let global = Value::Global(format!("{module}.{name}"));
-                    self.push(global);
+                    let (module, name) = (module.clone(), name.clone());
+                    self.global(&module, &name)?;
                 }
                 b'Q' => {
                     let id = self.pop()?;
@@ -389,9 +438,25 @@ mod tests {
 
     #[test]
     fn a_call_is_kept_and_not_made() {
-        let pickle = parse(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.").expect("is read");
+        let pickle = parse(b"\x80\x02cargparse\nNamespace\nX\x02\x00\x00\x00ls\x85R.").expect("is read");
         let Value::Call { callable, .. } = pickle.get(pickle.root) else { panic!("is a call") };
-        assert_eq!(*pickle.get(*callable), Value::Global("os.system".to_owned()));
+        assert_eq!(*pickle.get(*callable), Value::Global("argparse.Namespace".to_owned()));
+    }
+
+    #[test]
+    fn names_that_are_no_part_of_weights_are_refused() {
+        for (bytes, name) in [
+            (b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.".as_slice(), "`os.system`"),
+            (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.", "`builtins.eval`"),
+            (b"\x80\x02ctorch.storage\n_load_from_bytes\n.", "`torch.storage._load_from_bytes`"),
+            (b"\x80\x02copen_clip.model\nCLIP\n.", "`open_clip.model.CLIP`"),
+            (b"\x80\x02ctorch.hub\nload.Storage\n.", "`torch.hub.load.Storage`"),
+        ] {
+            let problem = parse(bytes).expect_err("is refused");
+            assert!(problem.contains(name) && problem.contains("not called"), "{problem}");
+        }
+        let long = [b"c".as_slice(), &[b'a'; 1 << 20], b"\nb\n."].concat();
+        assert!(parse(&long).expect_err("is refused").len() < 300);
     }
 
     #[test]

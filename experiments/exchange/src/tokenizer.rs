@@ -1,8 +1,9 @@
-//! The files of CLIP's tokenizer as Hugging Face's `CLIPTokenizer` reads them.
+//! The files of a tokenizer as Hugging Face's classes read them.
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use shoestring_data::text::bert_vocabulary;
 use shoestring_durable::write_file;
 
 use crate::error::{ExchangeError, Result};
@@ -10,13 +11,29 @@ use crate::files::write_json;
 
 static MERGES: &[u8] = include_bytes!("../assets/clip_merges.txt.deflate");
 
-pub(crate) const TOKENIZER_NAMES: [&str; 4] =
-    ["vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"];
+const CONFIG_NAME: &str = "tokenizer_config.json";
+const BERT_VOCABULARY_NAME: &str = "vocab.txt";
+pub(crate) const CLIP_NAMES: [&str; 4] = ["vocab.json", "merges.txt", CONFIG_NAME, "special_tokens_map.json"];
+pub(crate) const BERT_NAMES: [&str; 2] = [BERT_VOCABULARY_NAME, CONFIG_NAME];
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
 
-/// Writes vocabulary, merges and settings.
-pub(crate) fn write_tokenizer(folder: &Path, context_length: u32) -> Result<()> {
+/// Writes `BertTokenizer`'s vocabulary and settings: `open_clip` looks for them in the folder of a model that names
+/// another tokenizer than its own.
+pub(crate) fn write_bert(folder: &Path, context_length: u32) -> Result<()> {
+    write_file(&folder.join(BERT_VOCABULARY_NAME), bert_vocabulary().as_bytes())?;
+    let settings = json!({
+        "tokenizer_class": "BertTokenizer",
+        "do_lower_case": true,
+        "model_max_length": context_length,
+        "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+    });
+    write_json(&folder.join(CONFIG_NAME), &settings)
+}
+
+/// Writes `CLIPTokenizer`'s vocabulary, merges and settings.
+pub(crate) fn write_clip(folder: &Path, context_length: u32) -> Result<()> {
     let merges = miniz_oxide::inflate::decompress_to_vec(MERGES)
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
@@ -37,7 +54,7 @@ pub(crate) fn write_tokenizer(folder: &Path, context_length: u32) -> Result<()> 
         "model_max_length": context_length,
         "bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END,
     });
-    write_json(&folder.join("tokenizer_config.json"), &settings)
+    write_json(&folder.join(CONFIG_NAME), &settings)
 }
 
 /// Every token in the order of its id: bytes, bytes at the end of a word, merges, markers.

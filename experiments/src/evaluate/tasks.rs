@@ -5,7 +5,7 @@ use shoestring_data::evaluation::{
     Captioned, Interval, Probe, ProbeSettings, Tally, bootstrap_mean_recall, class_embeddings, recalls,
     wilson,
 };
-use shoestring_data::picture::{decode, resize_view};
+use shoestring_data::picture::decode_view;
 use shoestring_data::{DataError, EvaluationSet};
 
 use super::encoder::Encoder;
@@ -54,6 +54,8 @@ pub enum Stopped {
     Asked,
     /// The next batch does not fit under the cap.
     Refused(shoestring_ledger::Refused),
+    /// The price has risen above the highest that the recipe reckons with.
+    TooDear,
 }
 
 /// Asked after each batch whether to go on; what it says otherwise is handed back.
@@ -239,10 +241,8 @@ pub fn retrieval(
             pixels.par_chunks_mut(3 * side * side).zip(&pairs[start..end]).try_for_each(|(out, pair)| {
                 let read = |source| DataError::Read { path: pair.path.clone(), source };
                 let bytes = std::fs::read(&pair.path).map_err(read)?;
-                let picture =
-                    decode(&bytes).map_err(|error| read(std::io::Error::other(error.to_string())))?;
-                resize_view(&picture, encoder.view, side as u32, encoder.preparation, out);
-                Ok(())
+                decode_view(&bytes, |_, _| encoder.view, side as u32, encoder.preparation, out)
+                    .map_err(|error| read(std::io::Error::other(error.to_string())))
             });
         drawn?;
         let labels: Vec<u32> = (start as u32..end as u32).collect();

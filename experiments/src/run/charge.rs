@@ -1,5 +1,6 @@
 //! Work on a run after its course: what it costs goes to the run's ledger, under the same cap.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use shoestring_ledger::{BudgetGuard, Clock, Purpose, Quantum, Refused, ReserveError, Terms};
@@ -10,11 +11,32 @@ use super::directory::RunDirectory;
 use super::ending::Ended;
 use super::error::RunError;
 use super::lock::RunLock;
+use super::price::PriceFile;
 use super::timing::SAFETY;
 use crate::money;
 
 /// Set aside at first, when it is not known how long a batch takes.
 const FIRST_SECONDS: f64 = 20.0;
+
+/// What else an evaluation's money depends on, as a run's does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Money<'a> {
+    /// A shared budget that everything must also fit into.
+    pub budget: Option<&'a Path>,
+    /// A file that says what everything costs per hour at present.
+    pub price: Option<&'a Path>,
+}
+
+/// Whether an evaluation goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Going {
+    /// It does.
+    On,
+    /// The next batches do not fit under the cap.
+    Refused(Refused),
+    /// The price has risen above the highest that the recipe reckons with.
+    TooDear,
+}
 
 /// Charges an evaluation to the ledger of a run that no process holds.
 pub struct Charge {
@@ -28,6 +50,9 @@ pub struct Charge {
     start: f64,
     last: f64,
     slowest: f64,
+    price: Option<PriceFile>,
+    worst_usd_per_hour: Option<Usd>,
+    told: Vec<String>,
     _lock: RunLock,
 }
 
@@ -39,6 +64,7 @@ impl Charge {
         stage: &str,
         step: u64,
         clock: Arc<dyn Clock>,
+        money: Money<'_>,
     ) -> Result<Result<Self, Refused>, RunError> {
         let since = clock.elapsed();
         let (lock, _) = RunLock::take(directory.root(), &directory.lock())?;
@@ -49,8 +75,14 @@ impl Charge {
             price_source: recipe.hardware.price_source.clone(),
             price_as_of: None,
         };
-        let (mut guard, _) = money::open(&directory.ledger(), &clock, terms, since, None)?;
+        let (mut guard, mut told) = money::open(&directory.ledger(), &clock, terms, since, money.budget)?;
         guard.set_billing(recipe.hardware.billing());
+        let worst_usd_per_hour = recipe.hardware.max_usd_per_hour;
+        if let Some(worst) = worst_usd_per_hour {
+            guard.reckon_with(worst);
+        }
+        let mut price = money.price.map(PriceFile::new);
+        follow_price(&mut price, &mut guard, step, &mut told)?;
         let ended = Ended::of(guard.rows());
         let settled_before = guard.account().settled();
         let amount = guard.cost_of_seconds(FIRST_SECONDS).min(guard.account().left());
@@ -73,32 +105,45 @@ impl Charge {
             start,
             last: start,
             slowest: 0.0,
+            price,
+            worst_usd_per_hour,
+            told,
             _lock: lock,
         }))
     }
 
+    /// What is worth telling since the last time.
+    pub fn told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
+    }
+
     /// Asked after each batch, `done` of `total` being over. When the money set aside runs short it is
-    /// settled and more is asked for; the answer is what that was refused with.
-    pub fn go_on(&mut self, done: u64, total: u64) -> Result<Option<Refused>, RunError> {
+    /// settled and more is asked for.
+    pub fn go_on(&mut self, done: u64, total: u64) -> Result<Going, RunError> {
         let now = self.clock.elapsed().as_secs_f64();
         self.slowest = self.slowest.max(now - self.last);
         self.last = now;
+        follow_price(&mut self.price, &mut self.guard, self.step, &mut self.told)?;
+        if self.worst_usd_per_hour.is_some_and(|worst| self.guard.usd_per_hour() > worst) {
+            return Ok(Going::TooDear);
+        }
         let enough =
             self.quantum.as_ref().is_some_and(|open| self.guard.seconds_left(open) >= SAFETY * self.slowest);
         if done >= total || enough {
-            return Ok(None);
+            return Ok(Going::On);
         }
         if let Some(used_up) = self.quantum.take() {
             self.guard.settle(used_up, self.step)?;
+            self.told.extend(money::warnings(&mut self.guard)?);
         }
         let rest = (now - self.start) / done.max(1) as f64 * (total - done) as f64;
         let amount = self.guard.cost_of_seconds(SAFETY * rest.max(self.slowest));
         match self.guard.reserve(&self.stage, self.step, Purpose::Evaluate, amount, Usd::ZERO) {
             Ok(quantum) => {
                 self.quantum = Some(quantum);
-                Ok(None)
+                Ok(Going::On)
             }
-            Err(ReserveError::Refused(refused)) => Ok(Some(refused)),
+            Err(ReserveError::Refused(refused)) => Ok(Going::Refused(refused)),
             Err(ReserveError::Ledger(error)) => Err(error.into()),
         }
     }
@@ -115,4 +160,25 @@ impl Charge {
         self.guard.end(&self.stage, self.step, ended.note())?;
         Ok(cost)
     }
+}
+
+/// Takes over what the price file says.
+fn follow_price(
+    price: &mut Option<PriceFile>,
+    guard: &mut BudgetGuard,
+    step: u64,
+    told: &mut Vec<String>,
+) -> Result<(), RunError> {
+    match price.as_mut().and_then(PriceFile::changed) {
+        None => {}
+        Some(Err(problem)) => told.push(problem),
+        Some(Ok(price)) if price.usd_per_hour == guard.usd_per_hour() => {}
+        Some(Ok(price)) => {
+            let before = guard.usd_per_hour();
+            let source = price.source.unwrap_or_else(|| "price file".to_owned());
+            guard.change_price(step, price.usd_per_hour, source, price.as_of)?;
+            told.push(format!("the price is {} USD per hour now, {before} before", price.usd_per_hour));
+        }
+    }
+    Ok(())
 }

@@ -46,7 +46,7 @@ mod state;
 mod tests;
 pub mod timing;
 
-pub use self::charge::Charge;
+pub use self::charge::{Charge, Going, Money};
 pub use self::checkpoint::{Checkpoint, list as list_checkpoints};
 pub use self::directory::RunDirectory;
 pub use self::error::RunError;

@@ -11,7 +11,7 @@ use super::prompts::{self, DEFAULT_TEMPLATE, PromptCut};
 use crate::bad::{BadSample, Counts, DEFAULT_TOLERANCE, SharedCounts};
 use crate::error::DataError;
 use crate::permutation::Permutation;
-use crate::picture::{View, resize_view};
+use crate::picture::View;
 use crate::source::{Fault, Parts, Source};
 use crate::synth;
 use crate::text::Tokenizer;
@@ -202,8 +202,8 @@ impl EvaluationSet {
         self.counts.update(|counts| counts.clone())
     }
 
-    /// Images `start..start + size`, as far as there are that many, squashed to the square. Images that
-    /// cannot be used are left out and counted.
+    /// Images `start..start + size`, as far as there are that many, decoded and resized by the code that
+    /// training's are. Images that cannot be used are left out and counted.
     pub fn batch(&self, start: u64, size: u32) -> Result<LabelledBatch, DataError> {
         let end = start.saturating_add(u64::from(size)).min(self.len);
         let pixels_each = 3 * (self.image_size_px as usize).pow(2);
@@ -214,11 +214,13 @@ impl EvaluationSet {
             .map(|(offset, out)| {
                 let place = start + offset as u64;
                 let index = self.chosen.as_ref().map_or(place, |chosen| chosen.at(place));
-                match self.source.labelled(index, self.class_names.len()) {
-                    Ok((picture, label)) => {
-                        resize_view(&picture, self.view, self.image_size_px, self.preparation, out);
-                        Ok(Ok(label))
-                    }
+                let prepared =
+                    self.source.labelled(index, self.class_names.len()).and_then(|(picture, label)| {
+                        picture.prepare(|_, _| self.view, self.image_size_px, self.preparation, out)?;
+                        Ok(label)
+                    });
+                match prepared {
+                    Ok(label) => Ok(Ok(label)),
                     Err(Fault::Bad(bad)) => Ok(Err(bad)),
                     Err(Fault::Stop(error)) => Err(error),
                 }

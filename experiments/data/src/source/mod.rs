@@ -13,7 +13,7 @@ use self::files::Files;
 use self::mixed::Mixed;
 use crate::bad::{BadCause, BadSample, Counts};
 use crate::error::DataError;
-use crate::picture::{DecodeError, MAX_BYTES, Rgb, View, decode, decode_view, resize_view};
+use crate::picture::{DecodeError, MAX_BYTES, Rgb, View, decode_view, resize_view};
 use crate::streams::Stream;
 use crate::synth::Synth;
 use crate::webdataset::{CaptionKind, Sample, ShardIndex};
@@ -214,11 +214,11 @@ impl Source {
     }
 
     /// Picture and class of evaluation sample `index`; classes are numbered below `classes`.
-    pub(crate) fn labelled(&self, index: u64, classes: usize) -> Result<(Rgb, u32), Fault> {
+    pub(crate) fn labelled(&self, index: u64, classes: usize) -> Result<(Picture, u32), Fault> {
         match self {
             Self::Drawn { synth, .. } => {
                 let labelled = synth.labelled(index);
-                Ok((labelled.picture, labelled.label))
+                Ok((Picture::Drawn(labelled.picture), labelled.label))
             }
             Self::Mixed(mixed) => {
                 let (source, index) = mixed.part_of(index);
@@ -236,8 +236,7 @@ impl Source {
                 }
                 let label = label(shards, sample, classes)?;
                 let bytes = picture_bytes(shards, sample)?;
-                let picture = decode(&bytes).map_err(|error| refused(shards.place(sample), &error))?;
-                Ok((picture, label))
+                Ok((Picture::File { bytes, place: shards.place(sample) }, label))
             }
         }
     }

@@ -11,3 +11,4 @@ mod wordpiece;
 pub use self::reduce::reduce;
 pub use self::syntax::{Rank, rank};
 pub use self::tokenizer::{END, LONGEST_TEXT, Markers, START, Tokenizer, VOCABULARY};
+pub use self::wordpiece::bert_vocabulary;

@@ -20,6 +20,12 @@ const UNKNOWN: u32 = 100;
 /// Longer words are unknown as a whole.
 const LONGEST_WORD: usize = 100;
 
+/// The vocabulary of `bert-base-uncased`, one piece a line in the order of their ids.
+#[must_use]
+pub fn bert_vocabulary() -> String {
+    unpack(VOCABULARY)
+}
+
 pub(super) struct WordPiece {
     /// Pieces that begin a word.
     first: HashMap<Box<str>, u32>,
@@ -31,7 +37,7 @@ pub(super) struct WordPiece {
 impl WordPiece {
     pub(super) fn new() -> Self {
         let (mut first, mut inner, mut longest_piece) = (HashMap::new(), HashMap::new(), 0);
-        for (piece, id) in unpack(VOCABULARY).lines().zip(0..) {
+        for (piece, id) in bert_vocabulary().lines().zip(0..) {
             longest_piece = longest_piece.max(piece.len());
             match piece.strip_prefix("##") {
                 // `##` is also a word made of two marks, but then it is no piece of its own.
