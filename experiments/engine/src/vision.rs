@@ -88,7 +88,7 @@ pub(crate) fn image_features(
 }
 
 /// The kept patches' pixels, one patch a row, in the order of a convolution kernel: channel, row, column.
-fn unfold(images: &Images<'_>, patch: usize, kept: usize) -> Vec<f32> {
+pub(crate) fn unfold(images: &Images<'_>, patch: usize, kept: usize) -> Vec<f32> {
     let size = images.image_size_px;
     let side = size / patch;
     let row = 3 * patch * patch;
