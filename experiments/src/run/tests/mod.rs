@@ -17,6 +17,7 @@ use shoestring_ledger::FakeClock;
 use shoestring_planner::recipe::{Recipe, read_recipe};
 use shoestring_planner::units::Usd;
 
+use super::device::Compute;
 use super::observer::StepProgress;
 use super::start::carry_out;
 use super::{Observer, Options, Order, Outcome, RunDirectory, RunError};
@@ -122,7 +123,8 @@ pub(super) fn process(
     watch: &mut Watch,
 ) -> Option<Result<Outcome, RunError>> {
     let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
-    let order = Order { recipe, text: "# a comment\n", folder: Path::new("/"), directory };
+    let order =
+        Order { recipe, text: "# a comment\n", folder: Path::new("/"), directory, compute: Compute::Auto };
     let mut toy = toy::Toy::new(recipe);
     let run = || carry_out(&order, recipe, &options, watch, &mut toy);
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {

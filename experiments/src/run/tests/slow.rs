@@ -12,7 +12,7 @@ use shoestring_planner::units::{Samples, Usd};
 
 use super::{Watch, recipe_with_cap_seconds};
 use crate::records::{MetricsLine, read_lines};
-use crate::run::{Options, Order, Outcome, RunDirectory, Summary, start};
+use crate::run::{Compute, Options, Order, Outcome, RunDirectory, Summary, start};
 
 /// Seconds of a step, by its number.
 type Pace = fn(u64) -> f64;
@@ -44,7 +44,7 @@ fn trained(recipe: &Recipe, directory: &Path, step_seconds: Pace) -> (Summary, f
     let mut watch = Watch::new();
     watch.step_seconds = step_seconds;
     let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
-    let order = Order { recipe, text: "", folder: Path::new(""), directory };
+    let order = Order { recipe, text: "", folder: Path::new(""), directory, compute: Compute::Auto };
     let outcome = start(&order, &options, &mut watch).expect("meets no error");
     use shoestring_ledger::Clock;
     let real = Usd::from_micros(watch.clock.elapsed().as_secs_f64().ceil() as i64);
