@@ -49,6 +49,8 @@ pub(super) struct Watch {
     /// Seconds of an evaluation batch and of a checkpoint.
     pub(super) evaluation_batch_seconds: f64,
     pub(super) checkpoint_seconds: f64,
+    /// Whether evaluations take as much longer as the step before them.
+    pub(super) evaluations_slow_down: bool,
     /// Events until the process is killed.
     pub(super) killed_after: Option<usize>,
     /// Step after which it is asked to stop.
@@ -66,6 +68,7 @@ impl Watch {
             step_seconds: |_| 1.0,
             evaluation_batch_seconds: 0.2,
             checkpoint_seconds: 1.0,
+            evaluations_slow_down: false,
             killed_after: None,
             stop_after: None,
             steps: Vec::new(),
@@ -100,7 +103,9 @@ impl Observer for Watch {
     }
 
     fn evaluating(&mut self, _done: u64, _total: u64) {
-        self.pass(self.evaluation_batch_seconds);
+        let last = self.steps.last().copied().unwrap_or_default();
+        let slower = if self.evaluations_slow_down { (self.step_seconds)(last) } else { 1.0 };
+        self.pass(self.evaluation_batch_seconds * slower);
     }
 
     fn evaluated(&mut self, line: &EvaluationLine) {
