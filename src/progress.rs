@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use shoestring_experiments::records::EvaluationLine;
 use shoestring_experiments::run::{Observer, StageProgress, StepProgress};
 
+use crate::cli::LogFormat;
 use crate::output::Printer;
 
 /// Without a terminal, a line this often says that the run is alive.
@@ -74,13 +75,28 @@ impl Waiting {
 pub(crate) struct RunProgress {
     printer: Printer,
     bar: ProgressBar,
+    format: LogFormat,
     stage: String,
     last_line: Instant,
 }
 
 impl RunProgress {
-    pub(crate) fn new(printer: Printer) -> Self {
-        Self { printer, bar: ProgressBar::hidden(), stage: String::new(), last_line: Instant::now() }
+    pub(crate) fn new(printer: Printer, format: LogFormat) -> Self {
+        Self { printer, bar: ProgressBar::hidden(), format, stage: String::new(), last_line: Instant::now() }
+    }
+
+    /// With `--log-format json` an event is a line of its own, and this says true.
+    fn event(&self, name: &str, fields: serde_json::Value) -> bool {
+        if self.format == LogFormat::Text {
+            return false;
+        }
+        let time = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        let mut event = serde_json::json!({"time": time, "event": name});
+        if let (Some(event), serde_json::Value::Object(fields)) = (event.as_object_mut(), fields) {
+            event.extend(fields);
+        }
+        self.printer.note(&event.to_string());
+        true
     }
 
     pub(crate) fn finish(self) {
@@ -100,6 +116,15 @@ impl RunProgress {
 impl Observer for RunProgress {
     fn stage_started(&mut self, stage: &StageProgress<'_>) {
         self.bar.finish_and_clear();
+        stage.name.clone_into(&mut self.stage);
+        let fields = serde_json::json!({
+            "stage": stage.name, "stage_index": stage.index, "stages": stage.stages,
+            "image_size_px": stage.image_size_px, "image_tokens": stage.image_tokens,
+            "text_tokens": stage.text_tokens, "batch": stage.batch, "stage_steps": stage.stage_steps,
+        });
+        if self.event("stage", fields) {
+            return;
+        }
         self.line(&format!(
             "stage {}/{} {}: {} px, {} image tokens, {} text tokens, batch {}, {} steps",
             stage.index + 1,
@@ -111,7 +136,6 @@ impl Observer for RunProgress {
             stage.batch,
             stage.stage_steps,
         ));
-        stage.name.clone_into(&mut self.stage);
         self.bar = bar(self.printer, stage.stage_steps, stage.name);
         self.bar.set_position(stage.stage_step);
         // The time left is that of this process's steps, not of those before a resume.
@@ -119,6 +143,19 @@ impl Observer for RunProgress {
     }
 
     fn step(&mut self, step: &StepProgress<'_>) {
+        if self.format == LogFormat::Json {
+            let last = step.stage_step == step.stage_steps;
+            if last || self.last_line.elapsed() >= HEARTBEAT {
+                self.last_line = Instant::now();
+                let fields = serde_json::json!({
+                    "stage": step.stage, "stage_step": step.stage_step, "stage_steps": step.stage_steps,
+                    "step": step.step, "loss": step.loss, "samples_per_second": step.samples_per_second,
+                    "spend_usd": step.spend_usd, "cap_usd": step.cap_usd,
+                });
+                self.event("step", fields);
+            }
+            return;
+        }
         self.bar.set_position(step.stage_step);
         let facts = format!(
             "loss {:.3}, {:.0} samples/s, {:.5} of {} USD",
@@ -133,6 +170,13 @@ impl Observer for RunProgress {
     }
 
     fn evaluated(&mut self, line: &EvaluationLine) {
+        let fields = serde_json::json!({
+            "stage": line.stage, "step": line.step, "task": line.task, "classes": line.classes,
+            "metrics": line.metrics, "spend_usd": line.spend_usd, "final": line.is_final,
+        });
+        if self.event("evaluation", fields) {
+            return;
+        }
         self.line(&format!(
             "{} step {}: zero-shot top-1 {:.1} % on {} classes (chance {:.1} %)",
             line.stage,
@@ -144,6 +188,9 @@ impl Observer for RunProgress {
     }
 
     fn message(&mut self, text: &str) {
+        if self.event("message", serde_json::json!({"text": text})) {
+            return;
+        }
         self.line(text);
     }
 }

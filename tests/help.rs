@@ -33,6 +33,9 @@ fn every_verb_has_help_and_completions_are_made_for_every_shell() {
         &["law", "fit", "--help"],
         &["backtest", "--help"],
         &["demo", "--help"],
+        &["eval", "--help"],
+        &["export", "--help"],
+        &["import", "--help"],
     ] {
         let said = sandbox.ok(verb);
         assert!(said.stdout.contains("Usage: shoestring"), "{verb:?}\n{}", said.snapshot());

@@ -11,6 +11,7 @@ mod guard;
 mod help;
 mod kills;
 mod ledger;
+mod models;
 mod own_runs;
 mod plan;
 mod prices;

@@ -35,10 +35,21 @@ fn the_papers_situation_gives_the_papers_recipe() {
 }
 
 #[test]
+fn without_fine_tuning_there_is_one_stage() {
+    let sandbox = Sandbox::new();
+    let asked = ["plan", "--budget", "300", "--arch", "B/16", "--finetune-sizes", "none", "--format", "json"];
+    let plan = sandbox.ok(&asked).json();
+    let stages = plan["chosen"]["stages"].as_array().expect("stages");
+    assert_eq!(stages.len(), 1, "{stages:#?}");
+    let wrong = sandbox.run(&["plan", "--budget", "300", "--finetune-sizes", "224,big"]);
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.stderr.contains("`big` is no image size in pixels"), "{}", wrong.stderr);
+}
+
+#[test]
 fn the_recipe_is_the_same_by_out_and_by_format_and_reads_back() {
     let sandbox = Sandbox::new();
-    // `run` cannot shorten captions by syntax.
-    let asked = ["plan", "--budget", "10000", "--text-reduction", "truncate"];
+    let asked = ["plan", "--budget", "10000"];
     let with = |more: &[&'static str]| [&asked[..], more].concat();
     let shown = sandbox.ok(&with(&["--format", "toml"]));
     assert!(shown.stdout.starts_with("# "), "a recipe begins with what it costs");

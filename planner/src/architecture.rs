@@ -180,6 +180,9 @@ pub struct Architecture {
     pub name: String,
     /// Width of the shared embedding.
     pub embed_dim: u32,
+    /// `OpenAI`'s approximation of GELU, x / (1 + e^(-1.702 x)), in both towers instead of GELU.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quick_gelu: bool,
     /// Image tower.
     pub vision_cfg: VisionConfig,
     /// Text tower.

@@ -4,6 +4,7 @@ mod bench;
 mod data;
 mod law;
 mod ledger;
+mod models;
 mod plan;
 mod prices;
 mod report;
@@ -19,13 +20,14 @@ pub(crate) use ledger::{
     BudgetCreateArgs, BudgetSetCapArgs, BudgetShowArgs, LedgerAdjustArgs, LedgerBudgetCommand, LedgerBy,
     LedgerCommand, LedgerExportArgs, LedgerImportArgs, LedgerReconcileArgs, LedgerShowArgs, LedgerVerifyArgs,
 };
+pub(crate) use models::{EvalArgs, ExportArgs, ImportArgs, LongPrompts, Target, Task};
 pub(crate) use plan::{PlanArgs, PlanFormat};
 pub(crate) use prices::{
     PricesCommand, PricesDiffArgs, PricesFormat, PricesImportArgs, PricesListArgs, PricesSort, PricesSource,
     PricesUpdateArgs,
 };
 pub(crate) use report::ReportArgs;
-pub(crate) use run::{Bill, DemoArgs, GuardArgs, KeeperArgs, RunArgs, StatusArgs};
+pub(crate) use run::{Bill, DemoArgs, GuardArgs, KeeperArgs, LogFormat, RunArgs, StatusArgs};
 
 /// Dollars in, the best CLIP model they can buy out: plan, train, account, report.
 #[derive(Parser, Debug)]
@@ -63,6 +65,12 @@ pub(crate) enum Command {
     /// Data sets.
     #[command(subcommand)]
     Data(DataCommand),
+    /// How good a model is: zero-shot classification, linear probe, retrieval.
+    Eval(Box<EvalArgs>),
+    /// A trained model in the format of open_clip or Hugging Face, with a model card.
+    Export(ExportArgs),
+    /// A published model (open_clip, Hugging Face, PyTorch weights) as a folder that a recipe can start from.
+    Import(ImportArgs),
     /// Measure this machine with real training steps, for plans with `--offer this-machine`.
     Calibrate(CalibrateArgs),
     /// Time training steps of known shapes on this machine, and how far from its products' peak they are.

@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use shoestring_planner::units::{Hours, Samples, Usd};
 
 use super::values::{
-    TextReductionArg, parse_budget, parse_duration, parse_gigabytes, parse_probability, parse_usd,
+    FinetuneSizes, TextReductionArg, parse_budget, parse_duration, parse_finetune_sizes, parse_gigabytes,
+    parse_probability, parse_usd,
 };
 
 /// How a plan is printed.
@@ -78,9 +79,9 @@ pub(crate) struct PlanArgs {
     /// Samples seen in the first fine-tuning stage.
     #[arg(long, value_name = "N")]
     pub(crate) finetune_samples: Option<Samples>,
-    /// Image sizes in pixels at which fine-tuning is allowed (`224,336`).
-    #[arg(long, value_name = "PX", value_delimiter = ',')]
-    pub(crate) finetune_sizes: Option<Vec<u32>>,
+    /// Image sizes in pixels at which fine-tuning is allowed: `224,336`; `none`: no fine-tuning.
+    #[arg(long, value_name = "PX", value_parser = parse_finetune_sizes)]
+    pub(crate) finetune_sizes: Option<FinetuneSizes>,
     /// Price of keeping the data, USD per GB-month; storage is then a line of the bill.
     #[arg(long, value_parser = parse_usd, allow_hyphen_values = true, value_name = "USD")]
     pub(crate) storage_price: Option<Usd>,

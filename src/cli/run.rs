@@ -36,6 +36,19 @@ pub(crate) struct RunArgs {
     /// Output format of the summary at the end.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
+    /// Format of what is said on stderr while it runs.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How stderr is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines and bars for people.
+    #[default]
+    Text,
+    /// One JSON object a line, with `time` and `event`; no bars.
+    Json,
 }
 
 /// How a machine is billed.

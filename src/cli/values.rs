@@ -107,3 +107,19 @@ pub(super) fn parse_probability(text: &str) -> Result<f64, String> {
         }
     }
 }
+
+/// Image sizes in pixels of the fine-tuning stages that a plan may have; empty: no fine-tuning.
+#[derive(Clone, Debug)]
+pub(crate) struct FinetuneSizes(pub(crate) Vec<u32>);
+
+/// Reads `224,336` or `none`.
+pub(crate) fn parse_finetune_sizes(text: &str) -> Result<FinetuneSizes, String> {
+    if text == "none" {
+        return Ok(FinetuneSizes(Vec::new()));
+    }
+    let size = |part: &str| match part.trim().parse() {
+        Ok(0) | Err(_) => Err(format!("`{part}` is no image size in pixels; write 224, 224,336 or none")),
+        Ok(size) => Ok(size),
+    };
+    text.split(',').map(size).collect::<Result<_, _>>().map(FinetuneSizes)
+}

@@ -5,7 +5,10 @@ mod bench;
 mod calibrate;
 mod data;
 mod demo;
+mod eval;
+mod export;
 mod guard;
+mod import;
 mod law;
 mod ledger;
 mod plan;
@@ -42,6 +45,9 @@ pub(crate) fn dispatch(cli: Cli, printer: Printer) -> Result<Exit, Failure> {
         Command::Data(DataCommand::Inspect(args)) => data::inspect(&args, printer),
         Command::Data(DataCommand::Repack(args)) => data::repack(&args, printer),
         Command::Data(DataCommand::Tokenize(args)) => data::tokenize(&args, printer),
+        Command::Eval(args) => eval::eval(&args, printer),
+        Command::Export(args) => export::export(&args, printer),
+        Command::Import(args) => import::import(&args, printer),
         Command::Bench(args) => bench::bench(&args, printer),
         Command::Calibrate(args) => calibrate::calibrate(&args, printer),
         Command::Prices(PricesCommand::List(args)) => prices::list(&args, printer),

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
 
-    let mut progress = RunProgress::new(printer);
+    let mut progress = RunProgress::new(printer, args.log_format);
     let outcome = start(&order, &options, &mut progress);
     progress.finish();
     let outcome = outcome.map_err(failure)?;

@@ -65,6 +65,7 @@ impl Shape {
         let architecture = Architecture {
             name: name.to_owned(),
             embed_dim: text.0,
+            quick_gelu: false,
             vision_cfg: VisionConfig {
                 image_size: 224,
                 layers: image.1,

@@ -10,6 +10,7 @@ pub(crate) fn tiny() -> Architecture {
     Architecture {
         name: "tiny".to_owned(),
         embed_dim: 10,
+        quick_gelu: false,
         vision_cfg: VisionConfig {
             image_size: 16,
             layers: 2,

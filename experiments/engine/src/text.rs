@@ -62,6 +62,7 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
         causal: !text.no_causal_mask,
         width,
         hidden: text.mlp_width() as usize,
+        quick_gelu: architecture.quick_gelu,
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
         causal: false,
         width,
         hidden: vision.mlp_width() as usize,
+        quick_gelu: architecture.quick_gelu,
     }
 }
 

@@ -53,6 +53,7 @@ fn architecture(shape: &Shape) -> Architecture {
     Architecture {
         name: format!("calibration-{width}"),
         embed_dim: width,
+        quick_gelu: false,
         vision_cfg: VisionConfig {
             image_size: shape.image_size_px,
             layers: LAYERS,

@@ -184,7 +184,8 @@ pub(crate) fn read_state(path: &Path) -> Result<State, String> {
     serde_json::from_slice(&text).map_err(|error| format!("{STATE}: {error}"))
 }
 
-fn read(path: &Path) -> Result<(State, Saved), String> {
+/// A whole checkpoint, or what is wrong with it.
+pub(crate) fn read(path: &Path) -> Result<(State, Saved), String> {
     let state = read_state(path)?;
     let sealed = |name: &str| {
         let bytes = read_file(&path.join(name))?;

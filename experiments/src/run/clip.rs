@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shoestring_data::evaluation::{Tally, class_embeddings};
+use shoestring_data::picture::View;
 use shoestring_data::{Batch, DataError, EvaluationSet, Loader, Prefetcher};
 use shoestring_engine::{
     Images, StepInput, Texts, Trainer, learning_rate_at, multiplies_bf16, resolved_precision,
@@ -15,6 +16,7 @@ use super::error::RunError;
 use super::executor::{Evaluated, Executor, Proceed, Saved, Stepped};
 use super::start::Train;
 use super::state::Drawn;
+use crate::models::Starting;
 use crate::records::Accuracy;
 
 /// Images, or prompts, encoded at a time in an evaluation.
@@ -30,6 +32,8 @@ const WIDTHS_PER_TOKEN: u64 = 20;
 pub(crate) struct Workshop<'a> {
     recipe: &'a Recipe,
     stages: Vec<StageData>,
+    /// What training starts from, where that is not the seed.
+    start: Option<Starting>,
 }
 
 /// The data of one stage.
@@ -41,7 +45,7 @@ struct StageData {
 
 impl<'a> Workshop<'a> {
     pub(crate) fn new(recipe: &'a Recipe) -> Self {
-        Self { recipe, stages: Vec::new() }
+        Self { recipe, stages: Vec::new(), start: None }
     }
 
     pub(crate) fn training_samples(&self) -> Samples {
@@ -81,6 +85,7 @@ fn evaluation_samples(stages: &[StageData]) -> u64 {
 impl Train for Workshop<'_> {
     fn open(&mut self) -> Result<(), RunError> {
         let Recipe { data, architecture, stages, seed, evaluation, .. } = self.recipe;
+        self.start = Starting::of(self.recipe)?;
         self.stages.clear();
         for stage in stages {
             let loader = Loader::open(&data.train, stage, architecture, *seed, data.unique_samples)?
@@ -88,6 +93,7 @@ impl Train for Workshop<'_> {
             let set = data.evaluation.as_ref().map(|source| {
                 let max_samples = evaluation.max_samples;
                 EvaluationSet::open(source, architecture, stage.image_size_px, stage.text_tokens, max_samples)
+                    .map(|set| set.prepared(View::Squash, data.reading.images()))
             });
             let evaluation = set.transpose()?.map(Arc::new);
             self.stages.push(StageData { loader: Arc::new(loader), evaluation });
@@ -97,6 +103,7 @@ impl Train for Workshop<'_> {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = precision_warning(self.recipe).into_iter().collect();
+        warnings.extend(self.start.iter().map(|start| start.note.clone()));
         for stage in &self.stages {
             let of_set = stage.evaluation.iter().flat_map(|set| set.warnings());
             for warning in stage.loader.warnings().iter().chain(of_set) {
@@ -110,12 +117,17 @@ impl Train for Workshop<'_> {
 
     fn build(&mut self) -> Result<Box<dyn Executor>, RunError> {
         let recipe = self.recipe;
-        // Learned positions start on the first stage's grid.
+        // Learned positions start on the first stage's grid, or on that of the model to start from.
         let mut first = recipe.architecture.clone();
         if let Some(stage) = recipe.stages.first() {
             first.vision_cfg.image_size = stage.image_size_px;
         }
-        let trainer = Trainer::new(&first, &recipe.optimizer, recipe.seed)?;
+        let mut trainer = Trainer::new(&first, &recipe.optimizer, recipe.seed)?;
+        if let Some(start) = &self.start {
+            trainer.set_image_size(start.image_size_px())?;
+            trainer.load_model(&start.model_bytes(&trainer.model_bytes()?)?)?;
+            trainer.set_image_size(first.vision_cfg.image_size)?;
+        }
         Ok(Box::new(ClipExecutor {
             measured: recipe.evaluation.weights,
             architecture: recipe.architecture.clone(),

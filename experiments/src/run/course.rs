@@ -22,6 +22,7 @@ use super::pace::{Pace, Replan};
 use super::price::PriceFile;
 use super::state::{STATE_VERSION, State};
 use super::timing::{MARGIN_STEPS, QUANTUM_SECONDS, SAFETY, Timing};
+use crate::events::Events;
 use crate::records::{EvaluationLine, LineFile, MetricsLine, RECORDS_VERSION};
 use crate::till::Till;
 
@@ -90,6 +91,7 @@ pub(crate) struct Course<'a> {
     pub(crate) entered: bool,
     pub(crate) metrics: LineFile,
     pub(crate) evaluations: LineFile,
+    pub(crate) events: Events,
     /// The evaluation after each step that has one, by this process or one before.
     pub(crate) evaluated: HashMap<u64, EvaluationLine>,
     pub(crate) last_checkpoint: Option<(u64, PathBuf)>,
@@ -361,6 +363,9 @@ impl<'a> Course<'a> {
                 schedule_progress: Some(progress),
             };
             append(&mut self.metrics, &line)?;
+            if let Some(told) = self.events.metrics(&line) {
+                self.say(&told);
+            }
             self.since_line = (0, 0.0);
         }
         Ok(())

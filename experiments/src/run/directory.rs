@@ -55,6 +55,12 @@ impl RunDirectory {
         self.root.join("eval.jsonl")
     }
 
+    /// Folder of TensorBoard's event files.
+    #[must_use]
+    pub fn tensorboard(&self) -> PathBuf {
+        self.root.join("tensorboard")
+    }
+
     /// Changes of the number of steps that came from money.
     #[must_use]
     pub fn replans(&self) -> PathBuf {

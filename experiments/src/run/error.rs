@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use shoestring_data::DataError;
 use shoestring_durable::WriteError;
 use shoestring_engine::EngineError;
+use shoestring_exchange::ExchangeError;
 use shoestring_ledger::LedgerError;
 use shoestring_planner::recipe::RecipeError;
 
@@ -77,6 +78,30 @@ pub enum RunError {
     /// The model cannot be built or trained.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A model from elsewhere cannot be used, or not be written.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
+    /// The model to start from is of another architecture.
+    #[error("start.from = {folder}: is of another architecture: {differences}", folder = .folder.display(),
+        differences = .differences.join("; "))]
+    OtherArchitecture {
+        /// The folder to start from.
+        folder: PathBuf,
+        /// Each field that differs: `vision_cfg.width is 768 there, 384 here`.
+        differences: Vec<String>,
+    },
+    /// A run without the checkpoint asked for.
+    #[error("{directory}: no whole checkpoint{at}{damaged}", directory = .directory.display(),
+        at = .step.map_or(String::new(), |step| format!(" of step {step}")),
+        damaged = if .damaged.is_empty() { String::new() } else { format!(" ({})", .damaged.join("; ")) })]
+    NoCheckpoint {
+        /// The run directory.
+        directory: PathBuf,
+        /// The step asked for; `None`: any.
+        step: Option<u64>,
+        /// What is wrong with those that are there.
+        damaged: Vec<String>,
+    },
 }
 
 impl RunError {
@@ -93,7 +118,8 @@ impl RunError {
                 | Self::Frozen(_)
                 | Self::NotARun { .. }
                 | Self::Data(DataError::Value { .. })
-        )
+                | Self::OtherArchitecture { .. }
+        ) || matches!(self, Self::Exchange(error) if error.is_usage())
     }
 
     /// Advice, apart from the error.
@@ -127,6 +153,13 @@ impl RunError {
             Self::Ledger(error) => error.hint(),
             Self::Data(error) => error.hint(),
             Self::Engine(error) => error.hint(),
+            Self::Exchange(error) => error.hint(),
+            Self::OtherArchitecture { .. } => Some(
+                "take over the architecture that `shoestring import` printed into the recipe".to_owned(),
+            ),
+            Self::NoCheckpoint { .. } => {
+                Some("`shoestring status` says where the run stands; `run` writes checkpoints".to_owned())
+            }
         }
     }
 }

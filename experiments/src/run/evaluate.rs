@@ -138,6 +138,9 @@ impl Course<'_> {
 
     fn record_evaluation(&mut self, line: EvaluationLine) -> Result<(), RunError> {
         append(&mut self.evaluations, &line)?;
+        if let Some(told) = self.events.evaluation(&line) {
+            self.say(&told);
+        }
         self.observer.evaluated(&line);
         let percent = 100.0 * line.metrics.acc1;
         let text = format!("step {}: top-1 {percent:.2} % of {} images", line.step, line.samples);

@@ -24,7 +24,8 @@
 //! # Stages
 //! A stage starts from the weights of the one before with fresh optimiser moments, as CLIPA fine-tunes.
 
-mod checkpoint;
+mod charge;
+pub(crate) mod checkpoint;
 mod clip;
 mod course;
 mod directory;
@@ -45,6 +46,7 @@ mod state;
 mod tests;
 pub mod timing;
 
+pub use self::charge::Charge;
 pub use self::checkpoint::{Checkpoint, list as list_checkpoints};
 pub use self::directory::RunDirectory;
 pub use self::error::RunError;

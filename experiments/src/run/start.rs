@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shoestring_engine::resolved_precision;
 use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock, Terms};
-use shoestring_planner::recipe::Recipe;
+use shoestring_planner::recipe::{Recipe, Start};
 use shoestring_planner::units::{Samples, Usd};
 
 use super::checkpoint::{self, Found};
@@ -26,6 +26,7 @@ use super::observer::Observer;
 use super::pace::{Pace, Replan};
 use super::price::PriceFile;
 use super::timing::{SAFETY, Timing};
+use crate::events::Events;
 use crate::lease::Lease;
 use crate::money;
 use crate::records::{EvaluationLine, LineFile, read_lines};
@@ -59,7 +60,12 @@ impl Order<'_> {
             self.folder
         })
         .map_err(|source| RunError::file(self.folder, "find", source))?;
-        let mut recipe = Recipe { data: self.recipe.data.resolved(&folder), ..self.recipe.clone() };
+        let start = self
+            .recipe
+            .start
+            .as_ref()
+            .map(|start| Start { from: folder.join(&start.from).to_string_lossy().into_owned() });
+        let mut recipe = Recipe { data: self.recipe.data.resolved(&folder), start, ..self.recipe.clone() };
         if recipe.optimizer.precision.is_none() {
             // A run of an older program does not say, and goes on as it began.
             recipe.optimizer.precision = match RunDirectory::new(self.directory).frozen_recipe()? {
@@ -379,6 +385,10 @@ impl Site<'_> {
             .into_iter()
             .map(|line| (line.step, line))
             .collect();
+        let (events, trouble) = Events::open(&self.directory.tensorboard(), clock.now());
+        if let Some(trouble) = trouble {
+            log.say(clock.now(), observer, &trouble);
+        }
         let mut course = Course {
             recipe: self.recipe,
             directory: self.directory,
@@ -402,6 +412,7 @@ impl Site<'_> {
             entered: checkpoint.is_some(),
             metrics: open(self.directory.metrics())?,
             evaluations: open(evaluations)?,
+            events,
             evaluated,
             last_checkpoint: checkpoint,
             checkpoint_settled: till.settled(),

@@ -39,6 +39,7 @@ pub fn recipe_of(request: &Request, data: &Data, candidate: &Candidate, cap: Usd
         },
         data: data.clone(),
         architecture: candidate.architecture.clone(),
+        start: None,
         optimizer: Optimizer::default(),
         stages: candidate.stages.iter().map(|planned| planned.stage.clone()).collect(),
         evaluation: candidate.evaluation.clone(),

@@ -42,6 +42,9 @@ pub struct Recipe {
     pub data: Data,
     /// What is trained.
     pub architecture: Architecture,
+    /// What training starts from; absent: the values that the seed gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// How it is trained, the same in every stage.
     #[serde(default)]
     pub optimizer: Optimizer,
@@ -57,6 +60,14 @@ pub struct Recipe {
     /// What the planner expected, for planned-against-actual; absent in a recipe written by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Planned>,
+}
+
+/// What training starts from: pretraining that somebody has paid already.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// A folder that `import` or `export` wrote, or a run directory; relative to the recipe's file.
+    pub from: String,
 }
 
 /// The money of a run.

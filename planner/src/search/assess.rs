@@ -77,7 +77,11 @@ pub fn assess(recipe: &Recipe, request: &Request) -> Result<Assessment, SearchEr
         let hint = "take more devices or ones with more memory".to_owned();
         return Err(SearchError::OutOfReach { reason: "a step does not fit into memory".to_owned(), hint });
     };
-    let candidate = space.with_evidence(candidate);
+    let mut candidate = space.with_evidence(candidate);
+    if recipe.start.is_some() {
+        // What was trained before costs nothing here, and the law knows nothing of it.
+        candidate.prediction.accuracy_percent = None;
+    }
     let own_runs = space.own_runs(&candidate);
     Ok(Assessment {
         name: recipe.name.clone(),

@@ -146,7 +146,7 @@ pub struct Request {
     pub samples: Option<Samples>,
     /// Samples seen in the fine-tuning stage at full size.
     pub finetune_samples: Option<Samples>,
-    /// Image sizes that fine-tuning may use; none given: any.
+    /// Image sizes that fine-tuning may use; `None`: any; empty: no fine-tuning.
     pub finetune_sizes_px: Option<Vec<u32>>,
     /// One architecture by name.
     pub architecture: Option<String>,
@@ -321,13 +321,14 @@ impl Request {
     /// Checks pinned sizes against an architecture that the user has pinned as well.
     pub(super) fn check_fixed(&self, architecture: &Architecture) -> Result<(), RequestError> {
         let patch = architecture.vision_cfg.patch_size;
-        let sizes = self.fixed.image_size_px.iter().chain(self.finetune_sizes_px.iter().flatten());
-        for &size in sizes {
+        let pretraining = self.fixed.image_size_px.iter().map(|size| ("--fixed image_size_px", size));
+        let tuning = self.finetune_sizes_px.iter().flatten().map(|size| ("--finetune-sizes", size));
+        for (field, &size) in pretraining.chain(tuning) {
             if size == 0 || !size.is_multiple_of(patch) {
                 let below = (size / patch).max(1) * patch;
                 let problem = format!("is not a multiple of {}'s patch of {patch} px", architecture.name);
                 let hint = format!("{below} or {} would do", below + patch);
-                return Err(RequestError::new("--fixed image_size_px", size, problem, hint));
+                return Err(RequestError::new(field, size, problem, hint));
             }
         }
         let context = architecture.text_cfg.context_length;

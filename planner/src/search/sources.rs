@@ -8,7 +8,6 @@ use crate::calibration::Calibration;
 use crate::offer::age_days;
 use crate::plan::{SourceNote, money};
 use crate::published;
-use crate::recipe::TextReduction;
 use crate::source::Source;
 use crate::time::speed_source;
 
@@ -149,12 +148,6 @@ impl Space<'_> {
                 fit.bytes.total() / 1e9,
                 fit.chunks
             ));
-        }
-        if chosen.stages.iter().any(|planned| planned.stage.text_reduction == TextReduction::Syntax) {
-            remarks.push(
-                "captions are shortened by part of speech (`syntax`), which `run` does not have yet"
-                    .to_owned(),
-            );
         }
         remarks.extend(self.storage_remark(chosen));
         remarks.extend(chosen.cost.notes.iter().filter(|note| !note.contains("decode about")).cloned());

@@ -13,7 +13,7 @@ use crate::calibration::{Calibration, PictureFormat, StoredPictures};
 use crate::compute;
 use crate::law::{Case, DataShape, Law, StageShape};
 use crate::money::{CostOptions, EvaluationLoad, Fallback};
-use crate::recipe::{DataSource, Evaluation, TextReduction};
+use crate::recipe::{DataSource, Evaluation};
 use crate::time;
 use crate::units::{Hours, Samples, Usd};
 
@@ -51,15 +51,7 @@ impl<'a> Space<'a> {
         let own = machines.is_this_machine();
         let training = Training::resolve(request)?;
         let architectures = architectures_of(request, &training, own)?;
-        let mut reductions = request.text_reductions.clone();
-        if own {
-            // `run` has no part-of-speech tagger.
-            reductions.retain(|&reduction| reduction != TextReduction::Syntax);
-            if reductions.is_empty() {
-                reductions.push(TextReduction::Truncate);
-            }
-        }
-        let shapes = shape::all(&architectures, &request.limits(), &reductions);
+        let shapes = shape::all(&architectures, &request.limits(), &request.text_reductions);
         if shapes.is_empty() {
             let value = request.fixed.image_size_px.map_or_else(|| "-".to_owned(), |size| size.to_string());
             let hint = "image sizes are multiples of the patch (14, 16, 32 or 8 px), text tokens 2 to 32";

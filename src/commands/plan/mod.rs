@@ -123,7 +123,7 @@ fn request(args: &PlanArgs) -> Result<Request, Failure> {
         data,
         samples: args.samples,
         finetune_samples: args.finetune_samples,
-        finetune_sizes_px: args.finetune_sizes.clone(),
+        finetune_sizes_px: args.finetune_sizes.as_ref().map(|sizes| sizes.0.clone()),
         architecture,
         fixed: Fixed::lengths(args.image_size, args.text_tokens.map(Tokens)),
         confidence: args.confidence,

@@ -56,6 +56,18 @@ impl Tally {
         }
     }
 
+    /// Of each class: images whose class scored highest, and images.
+    #[must_use]
+    pub fn classes(&self) -> Vec<(u64, u64)> {
+        self.classes.iter().map(|tally| (tally[1], tally[0])).collect()
+    }
+
+    /// Images of which the class was among the `k` that score highest, `k` being 1 or 5.
+    #[must_use]
+    pub fn hits(&self, k: usize) -> u64 {
+        self.classes.iter().map(|tally| tally[if k == 1 { 1 } else { 2 }]).sum()
+    }
+
     /// What was counted; zeros where nothing was.
     #[must_use]
     pub fn metrics(&self) -> ClassificationMetrics {

@@ -10,9 +10,30 @@ use crate::text::Tokenizer;
 pub const DEFAULT_TEMPLATE: &str = "a photo of a {c}.";
 const SLOT: &str = "{c}";
 
+/// Lists that are built in (`named/SOURCES.md` says where they are from), by what stands in place of a file.
+const NAMED: [(&str, &str); 2] = [
+    ("imagenet", include_str!("named/imagenet_classes.txt")),
+    ("openai", include_str!("named/openai_templates.txt")),
+];
+
+/// What happens to prompts that are longer than the text length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PromptCut {
+    /// The template gives way to the class name.
+    #[default]
+    KeepName,
+    /// The end is cut off, whatever stands there; the last id becomes the end marker. CLIPA's own evaluation
+    /// does so (`tokenize` in its `open_clip/tokenizer.py`), and `open_clip`'s tokenizer.
+    End,
+}
+
 fn lines(path: &Path) -> Result<Vec<String>, DataError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
+    let named = NAMED.iter().find(|(name, _)| path == Path::new(name));
+    let text = match named {
+        Some((_, text)) => (*text).to_owned(),
+        None => std::fs::read_to_string(path)
+            .map_err(|source| DataError::Read { path: path.to_owned(), source })?,
+    };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end();
     if text.is_empty() {
         let problem = "the file is empty".to_owned();
@@ -57,9 +78,12 @@ pub(super) fn templates(path: &Path) -> Result<Vec<String>, DataError> {
 /// `out.len()` ids of one prompt. Where it does not fit, the template gives way to the class name: words
 /// after it are dropped first, then words before it, from the outside; last, the end of the name.
 /// Cut anywhere else, prompts would lose what tells the classes apart.
-pub(super) fn prompt(tokenizer: &Tokenizer, template: &str, class: &str, out: &mut [u32]) {
+pub(super) fn prompt(tokenizer: &Tokenizer, template: &str, class: &str, cut: PromptCut, out: &mut [u32]) {
     let room = out.len().saturating_sub(2);
     let mut ids = tokenizer.encode(&template.replace(SLOT, class));
+    if ids.len() > room && cut == PromptCut::End {
+        ids.truncate(room);
+    }
     if ids.len() > room {
         let (before, after) = template.split_once(SLOT).unwrap_or((template, ""));
         let (before, after) = (before, after.replace(SLOT, class));
@@ -105,7 +129,7 @@ mod tests {
 
     fn ids(template: &str, class: &str, length: usize) -> Vec<u32> {
         let mut out = vec![7; length];
-        prompt(Tokenizer::shared(), template, class, &mut out);
+        prompt(Tokenizer::shared(), template, class, PromptCut::KeepName, &mut out);
         out
     }
 
@@ -127,6 +151,22 @@ mod tests {
         assert_eq!(ids(template, "red fox", 4), expected("red fox", 4));
         assert_eq!(ids(template, "red fox", 3), expected("red", 3));
         assert_eq!(ids(template, "red fox", 2), [START, END]);
+    }
+
+    #[test]
+    fn or_lose_their_end_as_open_clips_do() {
+        let mut out = [7; 6];
+        prompt(Tokenizer::shared(), "a photo of a {c}.", "red fox", PromptCut::End, &mut out);
+        assert_eq!(out.as_slice(), expected("a photo of a", 6));
+        prompt(Tokenizer::shared(), "a {c}.", "fox", PromptCut::End, &mut out);
+        assert_eq!(out.as_slice(), expected("a fox.", 6));
+    }
+
+    #[test]
+    fn imagenets_names_and_openais_templates_are_built_in() {
+        let names = class_names(Path::new("imagenet")).expect("are there");
+        assert_eq!((names.len(), names[0].as_str(), names[999].as_str()), (1000, "tench", "toilet paper"));
+        assert_eq!(templates(Path::new("openai")).expect("are there").len(), 80);
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::{DataSource, EvaluationData};
+use shoestring_planner::recipe::{DataSource, EvaluationData, ImagePreparation};
 use shoestring_planner::units::{Samples, Tokens};
 
-use super::prompts::{self, DEFAULT_TEMPLATE};
+use super::prompts::{self, DEFAULT_TEMPLATE, PromptCut};
 use crate::bad::{BadSample, Counts, DEFAULT_TOLERANCE, SharedCounts};
 use crate::error::DataError;
 use crate::permutation::Permutation;
-use crate::picture::{Region, resize_normalised};
+use crate::picture::{View, resize_view};
 use crate::source::{Fault, Parts, Source};
 use crate::synth;
 use crate::text::Tokenizer;
@@ -40,6 +40,8 @@ pub struct EvaluationSet {
     prompts: Vec<u32>,
     text_tokens: usize,
     image_size_px: u32,
+    view: View,
+    preparation: ImagePreparation,
     warnings: Vec<String>,
     counts: SharedCounts,
 }
@@ -55,6 +57,19 @@ impl EvaluationSet {
         image_size_px: u32,
         text_tokens: Tokens,
         max_samples: Samples,
+    ) -> Result<Self, DataError> {
+        let cut = PromptCut::KeepName;
+        Self::open_with(evaluation, architecture, image_size_px, text_tokens, max_samples, cut)
+    }
+
+    /// As [`EvaluationSet::open`], saying what happens to prompts that are too long.
+    pub fn open_with(
+        evaluation: &EvaluationData,
+        architecture: &Architecture,
+        image_size_px: u32,
+        text_tokens: Tokens,
+        max_samples: Samples,
+        cut: PromptCut,
     ) -> Result<Self, DataError> {
         let tokenizer = Tokenizer::named(architecture.text_cfg.hf_tokenizer_name);
         tokenizer.check_vocabulary(architecture.text_cfg.vocab_size)?;
@@ -105,7 +120,7 @@ impl EvaluationSet {
         let all =
             class_names.iter().flat_map(|class| templates.iter().map(move |template| (class, template)));
         ids.chunks_exact_mut(length).zip(all).for_each(|(out, (class, template))| {
-            prompts::prompt(tokenizer, template, class, out);
+            prompts::prompt(tokenizer, template, class, cut, out);
         });
         let mut warnings = source.warnings("data.evaluation.samples", evaluation.samples);
         warnings.extend(prompts::collisions(&class_names, &ids, templates.len() * length));
@@ -124,9 +139,19 @@ impl EvaluationSet {
             prompts: ids,
             text_tokens: length,
             image_size_px,
+            view: View::Squash,
+            preparation: ImagePreparation::default(),
             warnings,
             counts,
         })
+    }
+
+    /// Prepares images like this; without it they are squashed to the square, bicubic, normalised as
+    /// `ImageNet`.
+    #[must_use]
+    pub fn prepared(mut self, view: View, preparation: ImagePreparation) -> Self {
+        (self.view, self.preparation) = (view, preparation);
+        self
     }
 
     /// Images, bad ones included.
@@ -191,7 +216,7 @@ impl EvaluationSet {
                 let index = self.chosen.as_ref().map_or(place, |chosen| chosen.at(place));
                 match self.source.labelled(index, self.class_names.len()) {
                     Ok((picture, label)) => {
-                        resize_normalised(&picture, Region::whole(&picture), self.image_size_px, out);
+                        resize_view(&picture, self.view, self.image_size_px, self.preparation, out);
                         Ok(Ok(label))
                     }
                     Err(Fault::Bad(bad)) => Ok(Err(bad)),

@@ -135,7 +135,7 @@ impl Tokenizer {
     }
 
     /// Refuses an embedding table with fewer rows than there are ids.
-    pub(crate) fn check_vocabulary(&self, rows: u32) -> Result<(), DataError> {
+    pub fn check_vocabulary(&self, rows: u32) -> Result<(), DataError> {
         let (ids, name) = match self.inner {
             Inner::Clip { .. } => (VOCABULARY, "CLIP's byte pairs"),
             Inner::Bert { .. } => (BERT_VOCABULARY, "BERT's word pieces"),

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::epilogues::{Add, GeluBackward, Store, StoreReal};
 use super::norm::{Renormalised, normalise_backward, round_and_sum, scale_of, sum_columns};
+use super::quick_gelu::QuickGeluBackward;
 use super::slab::{KeptSlab, Rooms};
 use super::weights::{FC, Held, OUT, PROJ, Packed, QKV, WeightGradient, Weights, shapes};
 use super::{Buffers, Gradients, Kept, Work};
@@ -178,14 +179,20 @@ fn slab<S: Stored>(
 
     // Back through the MLP.
     round_and_sum::<S>(dx, width, dy, stride, &mut sums.biases[PROJ]);
-    let mut to = GeluBackward {
+    let gelu = GeluBackward {
         before: kept.before,
         before_stride: hidden,
         after,
         gradient: d_before,
         stride: hidden_stride,
     };
-    multiply(level, Left::rows(dy, rows, width, stride), 0..rows, packed.right(PROJ), &mut to);
+    let left = Left::rows(dy, rows, width, stride);
+    if work.tower.quick_gelu {
+        multiply(level, left, 0..rows, packed.right(PROJ), &mut QuickGeluBackward(gelu));
+    } else {
+        let mut gelu = gelu;
+        multiply(level, left, 0..rows, packed.right(PROJ), &mut gelu);
+    }
     segment.keep_left(work, PROJ, dy, rows, width, stride);
     segment.keep_right(work, PROJ, after, rows, hidden, hidden_stride);
     sum_columns::<S>(d_before, rows, hidden_stride, &mut sums.biases[FC]);

@@ -18,6 +18,7 @@ mod buffers;
 mod epilogues;
 mod norm;
 mod patches;
+mod quick_gelu;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,8 @@ pub(crate) struct Tower {
     pub(crate) width: usize,
     /// Width of the MLP.
     pub(crate) hidden: usize,
+    /// `OpenAI`'s approximation of GELU instead of GELU.
+    pub(crate) quick_gelu: bool,
 }
 
 /// A tower at work on a batch.

@@ -3,6 +3,7 @@
 use super::attention::HeadRoom;
 use super::epilogues::{Add, Store, StoreGelu};
 use super::norm::{Normalised, normalise, scale_of};
+use super::quick_gelu::StoreQuickGelu;
 use super::weights::{FC, OUT, PROJ, Packed, QKV, Weights};
 use super::{Tower, Work, padded};
 use crate::ops::multiply::{Left, multiply};
@@ -94,14 +95,20 @@ pub(super) fn forward_slab<S: Stored>(
 
     let (weight, bias) = scale_of(weights, 1);
     normalise::<S>(x, weight, bias, Normalised { hat: hat2, scale: scale2, out: &mut rooms.normal, stride });
-    let mut to = StoreGelu {
+    let gelu = StoreGelu {
         bias: weights.biases[FC],
         before: &mut *kept.before,
         before_stride: hidden,
         after: &mut rooms.after,
         after_stride: rooms.hidden_stride,
     };
-    multiply(level, Left::rows(&rooms.normal, rows, width, stride), 0..rows, packed.right(FC), &mut to);
+    let left = Left::rows(&rooms.normal, rows, width, stride);
+    if work.tower.quick_gelu {
+        multiply(level, left, 0..rows, packed.right(FC), &mut StoreQuickGelu(gelu));
+    } else {
+        let mut gelu = gelu;
+        multiply(level, left, 0..rows, packed.right(FC), &mut gelu);
+    }
     let mut to = Add { bias: Some(weights.biases[PROJ]), out: &mut *x, stride: width };
     let left = Left::rows(&rooms.after, rows, hidden, rooms.hidden_stride);
     multiply(level, left, 0..rows, packed.right(PROJ), &mut to);

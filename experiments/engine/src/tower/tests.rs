@@ -13,7 +13,8 @@ fn wave(count: usize, step: f64) -> Vec<f64> {
 }
 
 fn work(samples: usize, tokens: usize, width: usize, heads: usize, causal: bool, level: Level) -> Work {
-    let tower = Tower { prefix: "test", layers: 1, heads, causal, width, hidden: 4 * width };
+    let tower =
+        Tower { prefix: "test", layers: 1, heads, causal, width, hidden: 4 * width, quick_gelu: false };
     Work { tower, samples, tokens, level, recompute: false }
 }
 
