@@ -6,6 +6,7 @@
 mod contrast;
 mod model;
 mod optimizer;
+mod patches;
 mod trainer;
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use candle_core::{D, DType, Device, Result, Tensor};
 use shoestring_planner::architecture::{Architecture, ImagePositions};
 
+use super::patches::unfold;
 use crate::input::{Images, Texts};
 use crate::ops::Pooling;
 use crate::params::{ATTENTION_POOL, IMAGE_POSITIONS, TOKEN_EMBEDDING};
 use crate::positions::position_table;
 use crate::tower::Tower;
-use crate::vision::unfold;
 use crate::{text, vision};
 
 /// Both towers. Whether a pass is recorded depends on the tensors: variables are, detached ones are not.
