@@ -19,8 +19,8 @@ use crate::params::{LOGIT_SCALE, Parameters, Weights, tensor_specs};
 use crate::positions::Regrid;
 use crate::real::{Real, with_numbers};
 use crate::text::{self, embed, embed_backward, text_features};
-use crate::tower::{self, AllBuffers, Buffers, Tape, Tower, Work, is_matrix};
-use crate::vision::{self, image_features, image_tokens};
+use crate::tower::{self, AllBuffers, Buffers, Start, Tape, Tower, Work, is_matrix};
+use crate::vision::{self, image_features, patches};
 
 /// Tokens whose activations an evaluation holds at a time.
 const EVALUATION_TOKENS: usize = 16 * 1024;
@@ -39,9 +39,9 @@ pub struct Clip {
 
 /// A part of the batch on its way through a tower.
 pub(crate) struct Pass<S: Stored> {
-    /// What the tower's blocks start from, with its graph; for texts without one.
-    start: Tensor,
     work: Work,
+    /// Of images with a norm before the first block: what the norm starts from.
+    before_norm: Option<Vec<S::Real>>,
     tape: Option<Tape<S>>,
     pooling: Pooling,
     /// What the blocks leave for the head, a leaf of the graph of the features: (samples, width), or with
@@ -92,6 +92,7 @@ impl Clip {
         seed: u64,
         dtype: DType,
     ) -> Result<Self> {
+        Level::check()?;
         architecture.check_trainable()?;
         let parameters = Parameters::initial(&tensor_specs(architecture, logit_scale_init), seed, dtype)?;
         Ok(Self {
@@ -224,18 +225,16 @@ impl Clip {
         if recorded { self.parameters.recorded() } else { self.parameters.unrecorded() }
     }
 
-    /// Takes what `start` is through the blocks of a tower, and pools what comes out.
+    /// Takes `x` through the blocks of a tower, and pools what comes out.
     fn through_blocks<S: Stored>(
         &self,
         work: &Work,
-        start: &Tensor,
+        mut x: Vec<S::Real>,
         pooling: &Pooling,
         recorded: bool,
     ) -> Result<(Option<Tape<S>>, Tensor)> {
         let buffers = S::buffers(&self.buffers);
         let width = work.tower.width;
-        let mut x = buffers.take_real(work.rows() * width);
-        with_numbers::<S::Real, _>(start, |start| x.copy_from_slice(start))?;
         let tape = work.forward(&self.parameters, buffers, &mut x, recorded)?;
         let pooled = pooling.forward(&x, work.sequences(), width);
         buffers.give_real(x);
@@ -245,32 +244,46 @@ impl Clip {
         Ok((tape, if recorded { Var::from_tensor(&pooled)?.into_inner() } else { pooled }))
     }
 
-    pub(crate) fn work(&self, tower: Tower, samples: usize, rows: usize) -> Work {
-        Work { tower, samples, tokens: rows / samples, level: Level::current(), recompute: self.recompute }
+    fn work(&self, tower: Tower, samples: usize, tokens: usize) -> Work {
+        Work { tower, samples, tokens, level: Level::current(), recompute: self.recompute }
     }
 
-    /// What the image tower's blocks start from.
-    pub(crate) fn image_start(&self, images: &Images<'_>) -> Result<Tensor> {
-        image_tokens(&self.architecture, self.weights(false), self.parameters.dtype(), images)
+    /// What the image tower's blocks start from, and their work.
+    pub(crate) fn image_start<S: Stored>(&self, images: &Images<'_>) -> Result<(Start<S::Real>, Work)> {
+        let (_, kept) = images.check(&self.architecture)?;
+        let work = self.work(vision::tower(&self.architecture), images.batch, kept + 1);
+        let patches = patches(&self.architecture, work, *images);
+        Ok((patches.embed::<S>(&self.parameters, S::buffers(&self.buffers))?, work))
+    }
+
+    /// What the text tower's blocks start from, and their work.
+    pub(crate) fn text_start<S: Stored>(&self, texts: &Texts<'_>) -> Result<(Vec<S::Real>, Work)> {
+        let work = self.work(text::tower(&self.architecture), texts.batch, texts.text_tokens);
+        let mut x = S::buffers(&self.buffers).take_real(work.rows() * work.tower.width);
+        embed(&self.parameters, texts, &mut x)?;
+        Ok((x, work))
     }
 
     pub(crate) fn image_pass<S: Stored>(&self, images: &Images<'_>, recorded: bool) -> Result<Pass<S>> {
-        let (weights, dtype) = (self.weights(recorded), self.parameters.dtype());
-        let start = image_tokens(&self.architecture, weights, dtype, images)?;
-        let work = self.work(vision::tower(&self.architecture), images.batch, start.dims()[0]);
+        let (Start { x, before_norm }, work) = self.image_start::<S>(images)?;
+        let before_norm = if recorded {
+            before_norm
+        } else {
+            before_norm.into_iter().for_each(|x| S::buffers(&self.buffers).give_real(x));
+            None
+        };
         let pooling = vision::pooling(&self.architecture, images.batch, work.tokens);
-        let (tape, pooled) = self.through_blocks(&work, &start, &pooling, recorded)?;
-        let features = unit_rows(&image_features(&self.architecture, weights, &pooled, images.batch)?)?;
-        Ok(Pass { start, work, tape, pooling, pooled, features })
+        let (tape, pooled) = self.through_blocks(&work, x, &pooling, recorded)?;
+        let features = image_features(&self.architecture, self.weights(recorded), &pooled, images.batch)?;
+        Ok(Pass { work, before_norm, tape, pooling, pooled, features: unit_rows(&features)? })
     }
 
     pub(crate) fn text_pass<S: Stored>(&self, texts: &Texts<'_>, recorded: bool) -> Result<Pass<S>> {
-        let start = embed::<S::Real>(&self.parameters, texts)?;
-        let work = self.work(text::tower(&self.architecture), texts.batch, start.dims()[0]);
+        let (x, work) = self.text_start::<S>(texts)?;
         let pooling = text::pooling(&self.architecture, texts);
-        let (tape, pooled) = self.through_blocks(&work, &start, &pooling, recorded)?;
+        let (tape, pooled) = self.through_blocks(&work, x, &pooling, recorded)?;
         let features = unit_rows(&text_features(self.weights(recorded), &pooled)?)?;
-        Ok(Pass { start, work, tape, pooling, pooled, features })
+        Ok(Pass { work, before_norm: None, tape, pooling, pooled, features })
     }
 
     /// Back from the loss's gradient by a pass's features to that by its blocks' input.
@@ -349,10 +362,11 @@ impl Clip {
             };
             let d_images = &contrast.d_images[part.clone()];
             let dx = self.back_through_blocks(&mut pass, d_images, &mut gradients, &mut blocks, !whole)?;
-            let mut store = backward(&pass.start, &dx)?;
-            gradients.collect(&self.parameters, &mut store)?;
-            drop((pass, store));
-            S::buffers(&self.buffers).give_real(dx);
+            let before_norm = pass.before_norm.take();
+            let patches = patches(&self.architecture, pass.work, images.part(chunk.start, chunk.len()));
+            let buffers = S::buffers(&self.buffers);
+            patches.backward(&self.parameters, buffers, dx, before_norm, &mut gradients)?;
+            drop(pass);
 
             let texts = texts.part(chunk.start, chunk.len());
             let mut pass = match text_pass {

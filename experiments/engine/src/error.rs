@@ -118,6 +118,14 @@ pub enum EngineError {
         /// The first such tensor, by name.
         tensor: String,
     },
+    /// The environment names kernels that there are none of.
+    #[error("SHOESTRING_KERNELS is `{found}`, which names no kernels")]
+    UnknownKernels {
+        /// What it was set to.
+        found: String,
+        /// What it can be set to.
+        known: String,
+    },
     /// The learning rate given to a step is negative, NaN or infinite.
     #[error("learning rate {0} is not a finite number of at least zero")]
     LearningRate(f64),
@@ -145,6 +153,9 @@ impl EngineError {
             Self::NonFinite { .. } | Self::BrokenWeights { .. } => {
                 Some("lower the learning rate, lengthen the warm-up, or set optimizer.clip_norm".into())
             }
+            Self::UnknownKernels { known, .. } => Some(format!(
+                "set it to one of {known}, or leave it unset for the best that the processor has"
+            )),
             Self::Input { .. }
             | Self::UnknownTensor { .. }
             | Self::NoGradient { .. }

@@ -8,8 +8,7 @@ use crate::input::StepInput;
 use crate::ops::stored::Stored;
 use crate::params::Parameters;
 use crate::real::with_numbers;
-use crate::tower::{Tape, Tower};
-use crate::{text, vision};
+use crate::tower::{Tape, Work};
 
 /// Samples looked at together.
 const SAMPLES: usize = 64;
@@ -46,18 +45,16 @@ impl Clip {
         let (images, texts) = (input.images(), input.texts());
         for chunk in chunks(input.batch, SAMPLES) {
             let images = images.part(chunk.start, chunk.len());
-            let start = self.image_start(&images)?;
-            let tower = vision::tower(self.architecture());
-            if let Some(name) = self.bad_block::<S>(tower, "visual.conv1", &start, chunk.len())? {
+            let (start, work) = self.image_start::<S>(&images)?;
+            if let Some(name) = self.bad_block::<S>(work, "visual.conv1", start.x)? {
                 return Ok(name);
             }
             if !tensor_is_finite::<S>(&self.image_pass::<S>(&images, false)?.features)? {
                 return Ok("visual.proj".to_owned());
             }
             let texts = texts.part(chunk.start, chunk.len());
-            let start = text::embed::<S::Real>(self.parameters(), &texts)?;
-            let tower = text::tower(self.architecture());
-            if let Some(name) = self.bad_block::<S>(tower, "token_embedding", &start, chunk.len())? {
+            let (start, work) = self.text_start::<S>(&texts)?;
+            if let Some(name) = self.bad_block::<S>(work, "token_embedding", start)? {
                 return Ok(name);
             }
             if !tensor_is_finite::<S>(&self.text_pass::<S>(&texts, false)?.features)? {
@@ -68,23 +65,15 @@ impl Clip {
     }
 
     /// The first block of a tower whose result is not finite, or what comes before the blocks.
-    fn bad_block<S: Stored>(
-        &self,
-        tower: Tower,
-        before: &str,
-        start: &Tensor,
-        samples: usize,
-    ) -> Result<Option<String>> {
-        let mut work = self.work(tower, samples, start.dims()[0]);
+    fn bad_block<S: Stored>(&self, work: Work, before: &str, mut x: Vec<S::Real>) -> Result<Option<String>> {
         // Every block's input is then left on the tape.
-        work.recompute = true;
-        let mut x = with_numbers::<S::Real, _>(start, <[S::Real]>::to_vec)?;
+        let work = Work { recompute: true, ..work };
         let tape = work.forward(self.parameters(), self.buffers_of::<S>(), &mut x, true)?;
         let Some(Tape::Inputs(inputs)) = tape else { return Ok(None) };
         let bad = inputs.iter().chain([&x]).position(|numbers| !all_finite::<S>(numbers));
         Ok(bad.map(|place| match place.checked_sub(1) {
             None => before.to_owned(),
-            Some(layer) => format!("{}.resblocks.{layer}", tower.prefix),
+            Some(layer) => format!("{}.resblocks.{layer}", work.tower.prefix),
         }))
     }
 }

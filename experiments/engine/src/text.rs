@@ -1,6 +1,6 @@
 //! The text tower.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use shoestring_planner::architecture::{Architecture, TextPool};
 
 use crate::error::Result;
@@ -11,15 +11,14 @@ use crate::params::{Parameters, TOKEN_EMBEDDING, Weights};
 use crate::real::{Real, with_numbers};
 use crate::tower::Tower;
 
-/// Token embeddings plus positions, (batch * tokens, width), outside the graph: the table has far more rows
+/// Token embeddings plus positions, written to `x` (batch * tokens, width), outside the graph: the table has far more rows
 /// than a batch has tokens, and candle's gradient of it would be as large as the table.
-pub(crate) fn embed<T: Real>(parameters: &Parameters, texts: &Texts<'_>) -> Result<Tensor> {
+pub(crate) fn embed<T: Real>(parameters: &Parameters, texts: &Texts<'_>, x: &mut [T]) -> Result<()> {
     let table = parameters.get(TOKEN_EMBEDDING)?;
     let (_, width) = table.dims2()?;
-    let mut x = Vec::with_capacity(texts.token_ids.len() * width);
     with_numbers::<T, _>(table, |table| {
-        for &id in texts.token_ids {
-            x.extend_from_slice(&table[id as usize * width..][..width]);
+        for (x, &id) in x.chunks_exact_mut(width).zip(texts.token_ids) {
+            x.copy_from_slice(&table[id as usize * width..][..width]);
         }
     })?;
     with_numbers::<T, _>(parameters.get("positional_embedding")?, |positions| {
@@ -27,7 +26,7 @@ pub(crate) fn embed<T: Real>(parameters: &Parameters, texts: &Texts<'_>) -> Resu
             add_to(sample, &positions[..texts.text_tokens * width]);
         }
     })?;
-    Ok(Tensor::from_vec(x, (texts.token_ids.len(), width), &Device::Cpu)?)
+    Ok(())
 }
 
 /// Adds the gradients of the token embedding and the positions, given that of [`embed`]'s result, (batch *
@@ -69,8 +68,13 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
 
 /// The token of each caption that stands for it.
 pub(crate) fn pooling(architecture: &Architecture, texts: &Texts<'_>) -> Pooling {
+    Pooling::Rows(pooled_rows_of(architecture, texts))
+}
+
+/// The row of each caption's token that stands for it, of (batch * tokens) rows.
+pub(crate) fn pooled_rows_of(architecture: &Architecture, texts: &Texts<'_>) -> Vec<u32> {
     let text = &architecture.text_cfg;
-    Pooling::Rows(pooled_rows(texts, text.pool_type, text.eos_id))
+    pooled_rows(texts, text.pool_type, text.eos_id)
 }
 
 /// Features, not normalised, from the pooled tokens: (batch, width) to (batch, `embed_dim`). The norm works token

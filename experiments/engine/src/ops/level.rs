@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::error::{EngineError, Result};
+
 /// Sets of instructions, from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -50,20 +52,55 @@ impl Level {
         }
     }
 
-    /// The level of this process: what the processor can do, or less where `SHOESTRING_KERNELS` names less.
+    /// The level of this process: what the processor can do, or less where `SHOESTRING_KERNELS` names less. A name
+    /// that is none is refused by [`Level::check`].
     pub(crate) fn current() -> Self {
         static CURRENT: OnceLock<Level> = OnceLock::new();
         *CURRENT.get_or_init(|| {
             let detected = Self::detected();
-            let named = std::env::var(VARIABLE).ok();
-            let named = named.and_then(|name| Self::ALL.into_iter().find(|level| level.name() == name));
+            let named = std::env::var(VARIABLE).ok().and_then(|name| Self::named(&name).ok().flatten());
             named.map_or(detected, |named| named.min(detected))
         })
+    }
+
+    /// The level of this name; none for an empty one.
+    fn named(name: &str) -> Result<Option<Self>> {
+        let level = Self::ALL.into_iter().find(|level| level.name() == name);
+        if level.is_none() && !name.is_empty() {
+            let known = Self::ALL.map(Self::name).join(", ");
+            return Err(EngineError::UnknownKernels { found: name.to_owned(), known });
+        }
+        Ok(level)
+    }
+
+    /// Refuses a `SHOESTRING_KERNELS` that names no level: what was meant is not known, so nothing is measured or
+    /// trained.
+    pub(crate) fn check() -> Result<()> {
+        match std::env::var_os(VARIABLE) {
+            Some(name) => Self::named(&name.to_string_lossy()).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Every level that this processor can do.
     #[cfg(test)]
     pub(crate) fn possible() -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|&level| level <= Self::detected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_has_a_name_and_other_names_are_refused() {
+        for level in Level::ALL {
+            assert_eq!(Level::named(level.name()).expect("a level"), Some(level));
+        }
+        assert_eq!(Level::named("").expect("none"), None);
+        let error = Level::named("avx1024").expect_err("no such level");
+        assert_eq!(error.to_string(), "SHOESTRING_KERNELS is `avx1024`, which names no kernels");
+        assert!(error.hint().is_some_and(|hint| hint.contains("portable, avx2, avx512, avx512-bf16")));
     }
 }

@@ -21,9 +21,11 @@ pub(crate) mod stored;
 mod tests;
 pub(crate) mod tile;
 
-pub(crate) use self::layer_norm::layer_norm;
+pub(crate) use self::layer_norm::{
+    backward_rows as norm_rows_backward, forward_rows as norm_rows, layer_norm,
+};
 pub(crate) use self::linear::linear;
-pub(crate) use self::pool::{Pooling, first_token_and_patches};
+pub(crate) use self::pool::Pooling;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use rayon::prelude::*;
@@ -38,7 +40,7 @@ pub(crate) struct Sequences {
 }
 
 /// Rows that one task of a parallel loop takes. Fixed, so that partial sums do not depend on the threads.
-const ROWS_A_TASK: usize = 64;
+pub(crate) const ROWS_A_TASK: usize = 64;
 
 /// A result tensor in main memory.
 fn tensor<T: Real>(numbers: Vec<T>, shape: impl Into<Shape>) -> Result<Tensor> {
@@ -77,7 +79,7 @@ fn column_sums<T: Real>(matrix: &[T], columns: usize) -> Vec<T> {
 }
 
 /// Adds up the blocks' sums, first to last.
-fn in_order<T: Real>(partial: Vec<Vec<T>>, columns: usize) -> Vec<T> {
+pub(crate) fn in_order<T: Real>(partial: Vec<Vec<T>>, columns: usize) -> Vec<T> {
     let mut total = vec![T::zero(); columns];
     for sums in &partial {
         add_to(&mut total, sums);

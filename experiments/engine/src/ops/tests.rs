@@ -1,7 +1,5 @@
 //! Each operation against its formula written out, and its gradient against finite differences.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Device, Tensor, Var};
 
 use super::*;
@@ -115,30 +113,6 @@ fn layer_norm_is_its_formula() {
         }
         assert_near(&layer_norm(&x, &w, &b).expect("a result"), &expected);
         check(&[x, w, b], |t| layer_norm(&t[0], &t[1], &t[2]));
-    }
-}
-
-#[test]
-fn tokens_are_assembled_with_their_positions() {
-    let table = var(&[5, 3], 0.21);
-    let places = numbers(&table);
-    for kept in [None, Some(Arc::new(vec![0, 3, 1, 2]))] {
-        let patches_each = if kept.is_some() { 2 } else { 4 };
-        let (patches, class) = (var(&[2 * patches_each, 3], 0.7), var(&[3], 0.9));
-        let mut expected = Vec::new();
-        for sample in 0..2 {
-            expected.extend(numbers(&class).iter().zip(&places).map(|(x, position)| x + position));
-            for patch in 0..patches_each {
-                let row = sample * patches_each + patch;
-                let place = kept.as_ref().map_or(patch, |kept| kept[row] as usize);
-                expected.extend((0..3).map(|c| numbers(&patches)[row * 3 + c] + places[(1 + place) * 3 + c]));
-            }
-        }
-        let assembled = first_token_and_patches(&patches, &class, &table, kept.clone(), 2).expect("tokens");
-        assert_near(&assembled, &expected);
-        check(&[patches, class, table.clone()], |t| {
-            first_token_and_patches(&t[0], &t[1], &t[2], kept.clone(), 2)
-        });
     }
 }
 

@@ -116,7 +116,7 @@ impl Work {
         }
     }
 
-    /// The gradient of `qkv` from that of `mixed`, rows of both `stride`s apart.
+    /// The gradient of `qkv`, rows a stride apart, from that of `mixed`; and `mixed` once more.
     ///
     /// The probabilities are computed again rather than kept: memory does not grow with the square of the
     /// tokens. With P the probabilities and S the scores: dV = Pᵀ dO, dP = dO Vᵀ, dS = P (dP - sum(dP P)),
@@ -125,18 +125,23 @@ impl Work {
         &self,
         qkv: &[S],
         d_mixed: &[S],
-        d_qkv: &mut [S],
-        d_stride: usize,
+        mixed: &mut [S],
+        (d_qkv, d_stride): (&mut [S], usize),
         room: &mut HeadRoom<S>,
     ) {
         let (width, tokens, head_width) = (self.tower.width, self.tokens, self.head_width());
-        let samples = qkv.chunks_exact(tokens * 3 * width).zip(d_mixed.chunks_exact(tokens * width));
-        for ((qkv, d_mixed), d_qkv) in samples.zip(d_qkv.chunks_mut(tokens * d_stride)) {
+        let mixed = mixed.chunks_exact_mut(tokens * width).zip(d_mixed.chunks_exact(tokens * width));
+        let samples = qkv.chunks_exact(tokens * 3 * width).zip(mixed);
+        for ((qkv, (mixed, d_mixed)), d_qkv) in samples.zip(d_qkv.chunks_mut(tokens * d_stride)) {
             for head in 0..self.tower.heads {
                 let start = head * head_width;
                 let part = |part: usize| Head { data: &qkv[part * width + start..], stride: 3 * width };
                 let dy = Head { data: &d_mixed[start..], stride: width };
                 self.probabilities(part(0), part(1), room);
+                let left = Left::rows(&room.square, tokens, tokens, room.stride);
+                let mut to =
+                    Store { bias: None, factor: S::Real::ONE, out: &mut mixed[start..], stride: width };
+                multiply(self.level, left, 0..tokens, self.along(part(2), &mut room.packed), &mut to);
                 let mut store = |number: usize, left: Left<'_, S>, right: Right<'_, S>| {
                     let out = &mut d_qkv[number * width + start..];
                     let mut to = Store { bias: None, factor: S::Real::ONE, out, stride: d_stride };

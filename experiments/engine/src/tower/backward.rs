@@ -18,7 +18,7 @@ use crate::real::Real;
 
 /// Rows of a weight's gradient that one task computes: a few tiles, whose operand stays in the second-level
 /// cache.
-const GRADIENT_ROWS: usize = 4 * ROWS;
+pub(super) const GRADIENT_ROWS: usize = 4 * ROWS;
 
 /// Both operands of the four weights' gradients dyᵀ x, packed, one segment a slab. Used again from block to
 /// block.
@@ -152,7 +152,7 @@ pub(super) fn block<S: Stored>(
 }
 
 /// Equal parts.
-fn chunks<S>(all: &mut [S], parts: usize) -> std::slice::ChunksExactMut<'_, S> {
+pub(super) fn chunks<S>(all: &mut [S], parts: usize) -> std::slice::ChunksExactMut<'_, S> {
     let size = all.len() / parts;
     all.chunks_exact_mut(size)
 }
@@ -173,7 +173,8 @@ fn slab<S: Stored>(
     let level = work.level;
     let one = S::Real::ONE;
     let Rooms { normal, dy, width_stride, after, d_before, hidden_stride, d_qkv, qkv_stride, .. } = rooms;
-    let (d_mixed, d_normal, head) = (&mut rooms.d_mixed, &mut rooms.d_normal, &mut rooms.head);
+    let (mixed, d_mixed) = (&mut rooms.mixed, &mut rooms.d_mixed);
+    let (d_normal, head) = (&mut rooms.d_normal, &mut rooms.head);
     let (stride, hidden_stride, qkv_stride) = (*width_stride, *hidden_stride, *qkv_stride);
 
     // Back through the MLP.
@@ -216,8 +217,8 @@ fn slab<S: Stored>(
     let mut to = Store { bias: None, factor: one, out: d_mixed, stride: width };
     multiply(level, Left::rows(dy, rows, width, stride), 0..rows, packed.right(OUT), &mut to);
     segment.keep_left(work, OUT, dy, rows, width, stride);
-    segment.keep_right(work, OUT, kept.mixed, rows, width, width);
-    work.attend_backward(kept.qkv, d_mixed, d_qkv, qkv_stride, head);
+    work.attend_backward(kept.qkv, d_mixed, mixed, (d_qkv, qkv_stride), head);
+    segment.keep_right(work, OUT, mixed, rows, width, width);
     sum_columns::<S>(d_qkv, rows, qkv_stride, &mut sums.biases[QKV]);
     let mut to = StoreReal { factor: one, out: d_normal, stride: width };
     multiply(level, Left::rows(d_qkv, rows, 3 * width, qkv_stride), 0..rows, packed.right(QKV), &mut to);
@@ -272,9 +273,9 @@ fn weight_gradients<S: Stored>(work: &Work, operands: &Operands<S>, gradients: &
 }
 
 /// An epilogue whose first row is another than the product's.
-struct From<E> {
-    first: usize,
-    to: E,
+pub(super) struct From<E> {
+    pub(super) first: usize,
+    pub(super) to: E,
 }
 
 impl<R, E: crate::ops::multiply::Epilogue<R>> crate::ops::multiply::Epilogue<R> for From<E> {

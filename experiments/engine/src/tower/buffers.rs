@@ -104,8 +104,6 @@ pub(crate) struct Kept<S: Stored> {
     pub(super) scales: [Vec<S::Real>; 2],
     /// (rows, 3 width).
     pub(super) qkv: Vec<S>,
-    /// What attention mixed, before its projection: (rows, width).
-    pub(super) mixed: Vec<S>,
     /// The MLP's layer before GELU: (rows, hidden).
     pub(super) before: Vec<S>,
 }
@@ -117,14 +115,13 @@ impl<S: Stored> Kept<S> {
             hats: [(); 2].map(|()| buffers.take(rows * width)),
             scales: [(); 2].map(|()| buffers.take_real(rows)),
             qkv: buffers.take(rows * 3 * width),
-            mixed: buffers.take(rows * width),
             before: buffers.take(rows * work.tower.hidden),
         }
     }
 
     pub(super) fn give(self, buffers: &Buffers<S>) {
-        let Self { hats, scales, qkv, mixed, before } = self;
-        hats.into_iter().chain([qkv, mixed, before]).for_each(|buffer| buffers.give(buffer));
+        let Self { hats, scales, qkv, before } = self;
+        hats.into_iter().chain([qkv, before]).for_each(|buffer| buffers.give(buffer));
         scales.into_iter().for_each(|buffer| buffers.give_real(buffer));
     }
 
@@ -137,12 +134,10 @@ impl<S: Stored> Kept<S> {
         let scales = scale1.chunks_mut(rows).zip(scale2.chunks_mut(rows));
         let wide =
             self.qkv.chunks_mut(rows * 3 * width).zip(self.before.chunks_mut(rows * work.tower.hidden));
-        let all = hats.zip(scales).zip(wide).zip(self.mixed.chunks_mut(rows * width));
-        all.map(|(((hats, scales), (qkv, before)), mixed)| KeptSlab {
+        hats.zip(scales).zip(wide).map(|((hats, scales), (qkv, before))| KeptSlab {
             hats: [hats.0, hats.1],
             scales: [scales.0, scales.1],
             qkv,
-            mixed,
             before,
         })
     }

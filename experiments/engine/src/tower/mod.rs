@@ -7,16 +7,17 @@
 //! products, over the rows of all slabs, come last.
 //!
 //! Arithmetic a row of a block, w its width, n the tokens of its sample, an MLP of 4 w: forward 24 w² + 4 n w
-//! FLOPs, backward 48 w² + 12 n w (the attention's probabilities are computed again). Traffic to main memory a
-//! row, in bf16: forward it writes 22 w bytes (two normalised rows, queries, keys and values, the mixed values,
-//! the MLP's input) and changes x (8 w); backward it reads them, changes dx (8 w), and writes and reads 32 w
-//! of packed operands. A weight is read twice as `f32` and written once as a gradient.
+//! FLOPs, backward 48 w² + 14 n w (the attention's probabilities and what they mixed are computed again).
+//! Traffic to main memory a row, in bf16: forward it writes 20 w bytes (two normalised rows, queries, keys and
+//! values, the MLP's input) and changes x (8 w); backward it reads them, changes dx (8 w), and writes and reads
+//! 32 w of packed operands. A weight is read twice as `f32` and written once as a gradient.
 
 mod attention;
 mod backward;
 mod buffers;
 mod epilogues;
 mod norm;
+mod patches;
 mod quick_gelu;
 mod slab;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 pub(crate) use self::buffers::{AllBuffers, Buffers, Kept};
+pub(crate) use self::patches::{Patches, Start};
 use self::slab::forward_slab;
 use self::weights::{Direction, Held, Packed};
 pub(crate) use self::weights::{Gradients, is_matrix};

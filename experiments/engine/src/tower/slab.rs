@@ -15,7 +15,6 @@ pub(super) struct KeptSlab<'a, S: Stored> {
     pub(super) hats: [&'a mut [S]; 2],
     pub(super) scales: [&'a mut [S::Real]; 2],
     pub(super) qkv: &'a mut [S],
-    pub(super) mixed: &'a mut [S],
     pub(super) before: &'a mut [S],
 }
 
@@ -34,7 +33,8 @@ pub(crate) struct Rooms<S: Stored> {
     /// Rows of 3 `width` numbers, `qkv_stride` apart.
     pub(super) d_qkv: Vec<S>,
     pub(super) qkv_stride: usize,
-    /// (rows, width).
+    /// (rows, width): what attention mixed, before its projection, and its gradient.
+    pub(super) mixed: Vec<S>,
     pub(super) d_mixed: Vec<S>,
     pub(super) d_normal: Vec<S::Real>,
     pub(super) head: HeadRoom<S>,
@@ -56,6 +56,7 @@ impl<S: Stored> Rooms<S> {
             hidden_stride,
             d_qkv: stored(qkv_stride),
             qkv_stride,
+            mixed: stored(width),
             d_mixed: stored(width),
             d_normal: vec![S::Real::ZERO; rows * width],
             head: HeadRoom::new(work),
@@ -88,9 +89,9 @@ pub(super) fn forward_slab<S: Stored>(
     let bias = Some(weights.biases[QKV]);
     let mut to = Store { bias, factor: S::Real::ONE, out: &mut *kept.qkv, stride: 3 * width };
     multiply(level, Left::rows(&rooms.normal, rows, width, stride), 0..rows, packed.right(QKV), &mut to);
-    work.attend(kept.qkv, kept.mixed, &mut rooms.head);
+    work.attend(kept.qkv, &mut rooms.mixed, &mut rooms.head);
     let mut to = Add { bias: Some(weights.biases[OUT]), out: &mut *x, stride: width };
-    multiply(level, Left::rows(kept.mixed, rows, width, width), 0..rows, packed.right(OUT), &mut to);
+    multiply(level, Left::rows(&rooms.mixed, rows, width, width), 0..rows, packed.right(OUT), &mut to);
 
     let (weight, bias) = scale_of(weights, 1);
     normalise::<S>(x, weight, bias, Normalised { hat: hat2, scale: scale2, out: &mut rooms.normal, stride });

@@ -68,7 +68,9 @@ fn attention_is_its_formula_and_its_gradient_the_difference() {
         }
         let dy = wave(mixed.len(), 1.7);
         let mut found = vec![0.0; qkv.len()];
-        work.attend_backward(&qkv, &dy, &mut found, 3 * width, &mut room);
+        let mut again = vec![0.0; mixed.len()];
+        work.attend_backward(&qkv, &dy, &mut again, (&mut found, 3 * width), &mut room);
+        assert_eq!(mixed, again);
         let value = |qkv: &[f64]| -> f64 { formula(qkv, &work).iter().zip(&dy).map(|(a, b)| a * b).sum() };
         for element in 0..qkv.len() {
             let shifted = |by: f64| {
