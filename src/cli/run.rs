@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use shoestring_experiments::run::Compute;
 use shoestring_planner::units::Usd;
 
 use super::Format;
@@ -30,6 +31,10 @@ pub(crate) struct RunArgs {
     /// A file that says what everything costs per hour at present (`usd_per_hour = 1.2`, `source = "..."`).
     #[arg(long, value_name = "FILE")]
     pub(crate) price_file: Option<PathBuf>,
+    /// What to compute on. `auto`: the first NVIDIA GPU where the recipe is planned for one and this program was
+    /// built for GPUs (feature `cuda`), else the CPU.
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) device: DeviceArg,
     /// Check recipe, data and directory, then stop before the first step; nothing is written or spent.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -39,6 +44,25 @@ pub(crate) struct RunArgs {
     /// Format of what is said on stderr while it runs.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
+}
+
+/// [`Compute`] as a flag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DeviceArg {
+    #[default]
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+impl From<DeviceArg> for Compute {
+    fn from(arg: DeviceArg) -> Self {
+        match arg {
+            DeviceArg::Auto => Self::Auto,
+            DeviceArg::Cpu => Self::Cpu,
+            DeviceArg::Gpu => Self::Gpu,
+        }
+    }
 }
 
 /// How stderr is written.

@@ -28,7 +28,8 @@ pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
     })?;
     let directory = args.dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
     let folder = args.recipe.parent().unwrap_or(Path::new("."));
-    let order = Order { recipe: &recipe, text: &text, folder, directory: &directory };
+    let order =
+        Order { recipe: &recipe, text: &text, folder, directory: &directory, compute: args.device.into() };
 
     if args.dry_run {
         let found = check(&order).map_err(failure)?;

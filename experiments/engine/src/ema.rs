@@ -35,11 +35,16 @@ impl Ema {
         Ok(Self { decay, steps: 0, parameters: parameters.copied()? })
     }
 
+    /// How far the mean goes towards the weights after the next step.
+    pub(crate) fn next_share(&self) -> f64 {
+        let steps = self.steps as f64;
+        1.0 - self.decay.min((1.0 + steps) / (10.0 + steps))
+    }
+
     /// Takes in the weights after a step. Number by number, so the result does not depend on the threads; 12 bytes
     /// a number.
     pub(crate) fn take_in(&mut self, weights: &Parameters) -> Result<()> {
-        let steps = self.steps as f64;
-        let share = (1.0 - self.decay.min((1.0 + steps) / (10.0 + steps))) as f32;
+        let share = self.next_share() as f32;
         for ((_, mean), (_, weights)) in self.parameters.iter().zip(weights.iter()) {
             with_numbers::<f32, _>(weights, |weights| {
                 change_numbers::<f32, _>(mean, |mean| {

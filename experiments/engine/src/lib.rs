@@ -8,6 +8,7 @@ pub mod measure;
 
 mod attention_pool;
 mod clip;
+mod device;
 mod ema;
 mod error;
 mod gradients;
@@ -24,6 +25,7 @@ mod schedule;
 mod text;
 mod tower;
 mod trainer;
+mod training;
 mod vision;
 
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod test_models;
 mod tests;
 
 pub use clip::{Clip, multiplies_bf16, resolved_precision};
+pub use device::{DeviceTrainer, first_gpu, knows_gpus};
 pub use error::{EngineError, Result};
 pub use input::{Images, StepInput, Texts};
 pub use optimizer::{AdamW, decays};
@@ -41,3 +44,4 @@ pub use params::{
 pub use positions::position_table;
 pub use schedule::{learning_rate, learning_rate_at};
 pub use trainer::{SKIPS_IN_A_ROW, StepReport, Trainer};
+pub use training::Training;

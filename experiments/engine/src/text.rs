@@ -68,8 +68,13 @@ pub(crate) fn tower(architecture: &Architecture) -> Tower {
 
 /// The token of each caption that stands for it.
 pub(crate) fn pooling(architecture: &Architecture, texts: &Texts<'_>) -> Pooling {
+    Pooling::Rows(pooled_rows_of(architecture, texts))
+}
+
+/// The row of each caption's token that stands for it, of (batch * tokens) rows.
+pub(crate) fn pooled_rows_of(architecture: &Architecture, texts: &Texts<'_>) -> Vec<u32> {
     let text = &architecture.text_cfg;
-    Pooling::Rows(pooled_rows(texts, text.pool_type, text.eos_id))
+    pooled_rows(texts, text.pool_type, text.eos_id)
 }
 
 /// Features, not normalised, from the pooled tokens: (batch, width) to (batch, `embed_dim`). The norm works token

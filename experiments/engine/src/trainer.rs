@@ -20,7 +20,7 @@ pub const SKIPS_IN_A_ROW: u32 = 10;
 
 /// Below this an update may round away: Adam moves an element by at most about the learning rate, and a norm's
 /// weight of 1 does not move by less than 6e-8.
-const MOVES_AT: f64 = 1e-6;
+pub(crate) const MOVES_AT: f64 = 1e-6;
 
 /// What a step did.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,12 +46,12 @@ pub struct StepReport {
 #[derive(Debug)]
 pub struct Trainer {
     clip: Clip,
-    settings: Optimizer,
-    optimizer: AdamW,
-    ema: Option<Ema>,
-    microbatch: usize,
+    pub(crate) settings: Optimizer,
+    pub(crate) optimizer: AdamW,
+    pub(crate) ema: Option<Ema>,
+    pub(crate) microbatch: usize,
     /// Whether the first step that should move every tensor is still to come.
-    movement_unchecked: bool,
+    pub(crate) movement_unchecked: bool,
 }
 
 impl Trainer {
@@ -182,11 +182,22 @@ impl Trainer {
     }
 
     fn skip(&mut self, loss: f64, grad_norm: f64, tensor: String) -> Result<StepReport> {
+        let logit_scale = self.clip.logit_scale()?;
+        self.skip_with(loss, grad_norm, tensor, logit_scale)
+    }
+
+    /// Counts a step that changed nothing, and refuses one too many in a row.
+    pub(crate) fn skip_with(
+        &mut self,
+        loss: f64,
+        grad_norm: f64,
+        tensor: String,
+        logit_scale: f64,
+    ) -> Result<StepReport> {
         if self.optimizer.skipped_in_a_row >= SKIPS_IN_A_ROW {
             return Err(EngineError::NonFinite { tensor, in_a_row: self.optimizer.skipped_in_a_row });
         }
         self.optimizer.skipped_in_a_row += 1;
-        let logit_scale = self.clip.logit_scale()?;
         Ok(StepReport { loss, grad_norm, logit_scale, skipped: true, non_finite: Some(tensor) })
     }
 

@@ -11,6 +11,7 @@ use shoestring_planner::units::{Hours, Usd};
 use crate::account::Account;
 use crate::budget::{Claim, Share, SharedBudget};
 use crate::clock::Clock;
+use crate::disk::{Disk, LocalDisk};
 use crate::error::LedgerError;
 use crate::journal::Journal;
 use crate::kind::{Kind, Purpose};
@@ -148,7 +149,18 @@ impl BudgetGuard {
         terms: Terms,
         since: Duration,
     ) -> Result<(Self, Vec<String>), LedgerError> {
-        let (journal, torn_bytes) = Journal::open_alone(path)?;
+        Self::open_on(&LocalDisk, path, clock, terms, since)
+    }
+
+    /// The same on another disk.
+    pub(crate) fn open_on(
+        disk: &dyn Disk,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        terms: Terms,
+        since: Duration,
+    ) -> Result<(Self, Vec<String>), LedgerError> {
+        let (journal, torn_bytes) = Journal::open_alone_on(disk, path)?;
         let ahead = ahead(&*clock);
         let worst_usd_per_hour = terms.usd_per_hour;
         let mut guard = Self {

@@ -1,13 +1,12 @@
 //! The file: JSON lines, append-only, chained by hash.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::TryLockError;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use shoestring_durable::sync_folder;
-
 use crate::account::{Account, AccountError};
+use crate::disk::{Disk, DiskFile, LocalDisk};
 use crate::error::LedgerError;
 use crate::row::{Draft, ParseError, Row};
 
@@ -25,7 +24,12 @@ pub struct Contents {
 /// Reads a ledger and checks every row, the chain of hashes and the sums; changes nothing. A torn last line is
 /// left out: it never counted.
 pub fn read(path: &Path) -> Result<Contents, LedgerError> {
-    let bytes = fs::read(path).map_err(|source| LedgerError::io(path, source))?;
+    read_on(&LocalDisk, path)
+}
+
+/// The same on another disk.
+pub(crate) fn read_on(disk: &dyn Disk, path: &Path) -> Result<Contents, LedgerError> {
+    let bytes = disk.read(path).map_err(|source| LedgerError::io(path, source))?;
     parse(path, &bytes).map(|(contents, _)| contents)
 }
 
@@ -121,7 +125,7 @@ const ASK_AGAIN: (Duration, Duration) = (Duration::from_micros(200), Duration::f
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     /// Bytes of the rows that are known.
     bytes: u64,
     rows: Vec<Row>,
@@ -132,14 +136,19 @@ impl Journal {
     /// Opens or creates; checks what is there; drops a torn last line. Returns also how many bytes that was.
     /// For a file that only this process writes to; see [`Journal::shared`].
     pub fn open(path: &Path) -> Result<(Self, u64), LedgerError> {
-        let mut journal = Self::shared(path)?;
+        let mut journal = Self::shared(&LocalDisk, path)?;
         let torn = journal.refresh()?;
         Ok((journal, torn))
     }
 
     /// Opens like [`Journal::open`] and keeps others who do the same out until it is dropped.
     pub fn open_alone(path: &Path) -> Result<(Self, u64), LedgerError> {
-        let mut journal = Self::shared(path)?;
+        Self::open_alone_on(&LocalDisk, path)
+    }
+
+    /// The same on another disk.
+    pub(crate) fn open_alone_on(disk: &dyn Disk, path: &Path) -> Result<(Self, u64), LedgerError> {
+        let mut journal = Self::shared(disk, path)?;
         // Where a file system knows no locks, the lock of the run directory has to do.
         if matches!(journal.file.try_lock(), Err(TryLockError::WouldBlock)) {
             return Err(LedgerError::InUse { path: path.to_owned() });
@@ -150,15 +159,8 @@ impl Journal {
 
     /// Opens or creates a file that several processes write to; knows no row yet. Each of them takes the lock,
     /// [refreshes](Journal::refresh), appends and lets go of it.
-    pub(crate) fn shared(path: &Path) -> Result<Self, LedgerError> {
-        let failed = |source| LedgerError::io(path, source);
-        let new = !path.exists();
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
-        if new {
-            // A new file's name is only safe once its folder is on disk too.
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            sync_folder(folder.unwrap_or(Path::new("."))).map_err(|error| failed(error.source))?;
-        }
+    pub(crate) fn shared(disk: &dyn Disk, path: &Path) -> Result<Self, LedgerError> {
+        let file = disk.open(path).map_err(|source| LedgerError::io(path, source))?;
         let path = path.to_owned();
         Ok(Self { path, file, bytes: 0, rows: Vec::new(), account: Account::new() })
     }
@@ -166,7 +168,7 @@ impl Journal {
     /// Takes in the rows that came to the file since it was last read, checks them, and drops a torn last line:
     /// its writer is dead, or it would hold the lock. Returns how many bytes that was.
     pub fn refresh(&mut self) -> Result<u64, LedgerError> {
-        let length = self.file.metadata().map_err(self.failed())?.len();
+        let length = self.file.length().map_err(self.failed())?;
         if length == self.bytes {
             return Ok(0);
         }
@@ -175,17 +177,13 @@ impl Journal {
                 format!("expected at least {} bytes, found {length}: rows were taken away", self.bytes);
             return Err(LedgerError::row(&self.path, self.rows.len(), problem));
         }
-        let mut bytes = Vec::new();
-        self.file
-            .seek(SeekFrom::Start(self.bytes))
-            .and_then(|_| self.file.read_to_end(&mut bytes))
-            .map_err(self.failed())?;
+        let bytes = self.file.read_from(self.bytes).map_err(self.failed())?;
         let (used, torn) = take_in(&self.path, &bytes, &mut self.rows, &mut self.account)?;
         self.bytes += used as u64;
         if torn > 0 {
-            self.file.set_len(self.bytes).and_then(|()| self.file.sync_all()).map_err(self.failed())?;
+            self.file.cut(self.bytes).map_err(self.failed())?;
         } else if used > 0 && bytes.last() != Some(&b'\n') {
-            self.file.write_all(b"\n").and_then(|()| self.file.sync_all()).map_err(self.failed())?;
+            self.file.append(b"\n").map_err(self.failed())?;
             self.bytes += 1;
         }
         Ok(torn)
@@ -221,11 +219,9 @@ impl Journal {
         let refused = |error: AccountError| LedgerError::row(&self.path, line_number, error.to_string());
         self.account.check(&row).map_err(refused)?;
         line.push('\n');
-        #[cfg(test)]
-        fuse::burn(&mut self.file, &line).map_err(|source| LedgerError::io(&self.path, source))?;
-        if let Err(source) = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data()) {
+        if let Err(source) = self.file.append(line.as_bytes()) {
             // Best effort: if even this fails, the torn line is dropped when the file is next read.
-            let _ = self.file.set_len(self.bytes).and_then(|()| self.file.sync_data());
+            let _ = self.file.cut(self.bytes);
             return Err(LedgerError::io(&self.path, source));
         }
         self.bytes += line.len() as u64;
@@ -266,59 +262,10 @@ impl Journal {
     }
 }
 
-/// Lets a test end a process in the middle of a write.
-#[cfg(test)]
-pub(crate) mod fuse {
-    use std::cell::Cell;
-    use std::fs::File;
-    use std::io::{self, Write};
-
-    thread_local! {
-        static WRITES: Cell<u32> = const { Cell::new(0) };
-        static SHARE: Cell<u8> = const { Cell::new(0) };
-        static BLOWN: Cell<bool> = const { Cell::new(false) };
-    }
-
-    /// The process of this thread dies in its `writes`-th write from now on, when `share` of 256 of the line have
-    /// reached the disk.
-    pub(crate) fn light(writes: u32, share: u8) {
-        WRITES.set(writes);
-        SHARE.set(share);
-    }
-
-    /// Whether it died.
-    pub(crate) fn blown() -> bool {
-        BLOWN.get()
-    }
-
-    /// Nobody dies any more.
-    pub(crate) fn put_out() {
-        WRITES.set(0);
-        BLOWN.set(false);
-    }
-
-    /// Before a line is written. The dead write nothing more.
-    pub(super) fn burn(file: &mut File, line: &str) -> io::Result<()> {
-        let dead = || io::Error::other("the process is dead");
-        if BLOWN.get() {
-            return Err(dead());
-        }
-        let left = WRITES.get();
-        if left == 0 {
-            return Ok(());
-        }
-        WRITES.set(left - 1);
-        if left > 1 {
-            return Ok(());
-        }
-        BLOWN.set(true);
-        file.write_all(&line.as_bytes()[..line.len() * usize::from(SHARE.get()) / 256])?;
-        Err(dead())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use shoestring_planner::units::Usd;
 
     use super::*;

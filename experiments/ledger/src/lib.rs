@@ -21,6 +21,7 @@
 mod account;
 mod budget;
 mod clock;
+mod disk;
 mod error;
 mod guard;
 #[cfg(test)]

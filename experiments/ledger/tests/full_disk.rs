@@ -158,7 +158,7 @@ fn a_disk_that_is_full_at_any_write_loses_nothing_and_goes_on_when_there_is_room
     let mount = Mount::new(folder.path());
     let mut full = [0; STEPS.len()];
     let mut cases = 0;
-    for pad in (0..3200).step_by(160) {
+    for pad in (0..4160).step_by(160) {
         for at in 0..STEPS.len() {
             let mut world = World::new(folder.path(), pad);
             for name in &STEPS[..at] {

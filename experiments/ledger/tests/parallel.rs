@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use shoestring_ledger::{
     BudgetGuard, BudgetTerms, Clock, FakeClock, Kind, Purpose, ReserveError, SharedBudget, SystemClock,
-    Terms, verify,
+    Terms, look, verify,
 };
 use shoestring_planner::units::Usd;
 
@@ -25,6 +25,8 @@ use support::{Dice, number};
 mod support;
 
 const WORKERS: usize = 8;
+/// Shorter runs keep the cap that they begin with.
+const PACED_FROM_SECONDS: u64 = 20;
 /// One micro-dollar a microsecond.
 const USD_PER_HOUR: Usd = Usd::from_micros(3_600_000_000);
 /// What a worker that finds no room ends with.
@@ -135,7 +137,23 @@ fn eight_processes_that_are_killed_stay_under_one_cap_and_use_it_up() {
     let mut kills = 0;
     // Kills become rarer than quanta, or nothing would ever be settled.
     let pause = (100 * slice).min(12_000);
+    // How much a disk lets them spend is not known before they do: after a tenth of the time the cap becomes what
+    // they will need the rest of it for, and nine tenths of it are still to be used up then.
+    let mut paced = seconds < PACED_FROM_SECONDS;
     while workers.iter().any(Option::is_some) {
+        if !paced && 10 * begun.elapsed() >= Duration::from_secs(seconds) {
+            paced = true;
+            let spent = look(&folder.join("project.toml")).expect("reads")[0].account.spent();
+            let cap = Usd::from_micros(spent.micros() * 10);
+            let pairs = [("even", 3, 4), ("odd", 3, 4), ("project", 1, 1)];
+            for (name, numerator, denominator) in pairs {
+                let path = folder.join(format!("{name}.toml"));
+                let (mut budget, _) = SharedBudget::open(&path, clock.clone()).expect("opens");
+                let cap = Usd::from_micros(cap.micros() * numerator / denominator);
+                budget.set_cap(cap).expect("is above what is spent");
+            }
+            println!("{spent} USD spent in a tenth of the time: a cap of {cap} USD from here on");
+        }
         std::thread::sleep(Duration::from_millis(1 + dice.roll(pause)));
         for (index, worker) in workers.iter_mut().enumerate() {
             let Some(child) = worker else { continue };

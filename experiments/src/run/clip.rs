@@ -6,12 +6,13 @@ use shoestring_data::evaluation::{Tally, class_embeddings};
 use shoestring_data::picture::View;
 use shoestring_data::{Batch, DataError, EvaluationSet, Loader, Prefetcher};
 use shoestring_engine::{
-    Images, StepInput, Texts, Trainer, learning_rate_at, multiplies_bf16, resolved_precision,
+    Images, StepInput, Texts, Trainer, Training, learning_rate_at, multiplies_bf16, resolved_precision,
 };
 use shoestring_planner::architecture::Architecture;
 use shoestring_planner::recipe::{EvaluatedWeights, Precision, Recipe, Stage};
 use shoestring_planner::units::Samples;
 
+use super::device::{Place, gpu_trainer};
 use super::error::RunError;
 use super::executor::{Evaluated, Executor, Proceed, Saved, Stepped};
 use super::start::Train;
@@ -21,16 +22,30 @@ use crate::records::Accuracy;
 
 /// Images, or prompts, encoded at a time in an evaluation.
 const EVALUATION_BATCH: u32 = 64;
-/// Activations held at a time. A constant and not this machine's memory: the last bits of the gradient depend
-/// on how the batch is cut, and the same recipe shall give the same bits everywhere.
-const ACTIVATION_BYTES: u64 = 2 << 30;
-/// Numbers kept for the backward pass, in widths per token and block: norms, queries, keys, values, attention
-/// output, residuals, and the MLP's at four widths before and after its GELU.
-const WIDTHS_PER_TOKEN: u64 = 20;
+
+/// What decides how many samples' activations are held at a time. Constants and not this machine's memory: the
+/// last bits of the gradient depend on how the batch is cut, and the same recipe shall give the same bits
+/// everywhere.
+#[derive(Clone, Copy, Debug)]
+struct Footprint {
+    /// Activations held at a time.
+    bytes: u64,
+    /// Numbers kept for the backward pass, in widths per token and block.
+    widths_per_token: u64,
+    /// And of each number of tokens squared, in each head.
+    scores_per_pair: u64,
+}
+
+/// Norms, queries, keys, values, attention output, residuals, and the MLP's at four widths before and after its
+/// GELU.
+const HOST: Footprint = Footprint { bytes: 2 << 30, widths_per_token: 20, scores_per_pair: 2 };
+/// Every result of candle's operations and the bf16 copies of products' operands, on a card of 24 GB and more.
+const GPU: Footprint = Footprint { bytes: 12 << 30, widths_per_token: 70, scores_per_pair: 8 };
 
 /// Opens what a recipe trains with.
 pub(crate) struct Workshop<'a> {
     recipe: &'a Recipe,
+    place: Place,
     stages: Vec<StageData>,
     /// What training starts from, where that is not the seed.
     start: Option<Starting>,
@@ -44,8 +59,8 @@ struct StageData {
 }
 
 impl<'a> Workshop<'a> {
-    pub(crate) fn new(recipe: &'a Recipe) -> Self {
-        Self { recipe, stages: Vec::new(), start: None }
+    pub(crate) fn new(recipe: &'a Recipe, place: Place) -> Self {
+        Self { recipe, place, stages: Vec::new(), start: None }
     }
 
     pub(crate) fn training_samples(&self) -> Samples {
@@ -102,7 +117,10 @@ impl Train for Workshop<'_> {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = precision_warning(self.recipe).into_iter().collect();
+        let mut warnings: Vec<String> = self.place.note.iter().cloned().collect();
+        if !self.place.on_gpu {
+            warnings.extend(precision_warning(self.recipe));
+        }
         warnings.extend(self.start.iter().map(|start| start.note.clone()));
         for stage in &self.stages {
             let of_set = stage.evaluation.iter().flat_map(|set| set.warnings());
@@ -122,10 +140,15 @@ impl Train for Workshop<'_> {
         if let Some(stage) = recipe.stages.first() {
             first.vision_cfg.image_size = stage.image_size_px;
         }
-        let mut trainer = Trainer::new(&first, &recipe.optimizer, recipe.seed)?;
+        let mut trainer: Box<dyn Training> = if self.place.on_gpu {
+            Box::new(gpu_trainer(&first, recipe)?)
+        } else {
+            Box::new(Trainer::new(&first, &recipe.optimizer, recipe.seed)?)
+        };
         if let Some(start) = &self.start {
             trainer.set_image_size(start.image_size_px())?;
-            trainer.load_model(&start.model_bytes(&trainer.model_bytes()?)?)?;
+            let own = trainer.model_bytes()?;
+            trainer.load_model(&start.model_bytes(&own)?)?;
             trainer.set_image_size(first.vision_cfg.image_size)?;
         }
         Ok(Box::new(ClipExecutor {
@@ -133,6 +156,7 @@ impl Train for Workshop<'_> {
             architecture: recipe.architecture.clone(),
             stages: recipe.stages.clone(),
             data: self.stages.clone(),
+            footprint: if self.place.on_gpu { GPU } else { HOST },
             trainer,
             stage: 0,
             stage_step: 0,
@@ -149,7 +173,8 @@ struct ClipExecutor {
     architecture: Architecture,
     stages: Vec<Stage>,
     data: Vec<StageData>,
-    trainer: Trainer,
+    footprint: Footprint,
+    trainer: Box<dyn Training>,
     stage: usize,
     stage_step: u64,
     batches: Option<Prefetcher>,
@@ -164,7 +189,7 @@ impl ClipExecutor {
         let batch = u64::from(of_stage.batch);
         self.stage = stage;
         self.stage_step = stage_step;
-        self.trainer.set_microbatch(microbatch(&self.architecture, of_stage));
+        self.trainer.set_microbatch(microbatch(&self.architecture, of_stage, self.footprint));
         // The batches of the stage before stop being drawn before the next ones start.
         self.batches = None;
         let loader = Arc::clone(&self.data[stage].loader);
@@ -175,17 +200,18 @@ impl ClipExecutor {
 }
 
 /// Samples whose activations are held at a time.
-fn microbatch(architecture: &Architecture, stage: &Stage) -> usize {
+fn microbatch(architecture: &Architecture, stage: &Stage, footprint: Footprint) -> usize {
+    let Footprint { bytes, widths_per_token, scores_per_pair } = footprint;
     let tower = |layers: u32, width: u32, heads: u32, tokens: u32| {
         let (layers, width, heads, tokens) =
             (u64::from(layers), u64::from(width), u64::from(heads), u64::from(tokens));
-        layers * (WIDTHS_PER_TOKEN * tokens * width + 2 * heads * tokens * tokens)
+        layers * (widths_per_token * tokens * width + scores_per_pair * heads * tokens * tokens)
     };
     let (vision, text) = (&architecture.vision_cfg, &architecture.text_cfg);
     let image_tokens = stage.image_tokens(architecture).0 + 1;
     let numbers = tower(vision.layers, vision.width, vision.heads(), image_tokens)
         + tower(text.layers, text.width, text.heads, stage.text_tokens.0);
-    usize::try_from((ACTIVATION_BYTES / (4 * numbers).max(1)).max(1)).unwrap_or(usize::MAX)
+    usize::try_from((bytes / (4 * numbers).max(1)).max(1)).unwrap_or(usize::MAX)
 }
 
 impl Executor for ClipExecutor {
@@ -234,7 +260,7 @@ impl Executor for ClipExecutor {
     }
 
     fn save(&mut self) -> Result<Saved, RunError> {
-        let trainer = &self.trainer;
+        let trainer = &mut self.trainer;
         trainer.check_finite()?;
         Ok(Saved {
             model: trainer.model_bytes()?,
@@ -278,7 +304,7 @@ impl ClipExecutor {
     /// Zero-shot accuracy of the weights at hand.
     fn measure(&self, proceed: &mut Proceed<'_>) -> Result<Option<Evaluated>, RunError> {
         let Some(set) = self.data[self.stage].evaluation.clone() else { return Ok(None) };
-        let (width, length) = (self.trainer.clip().embedding_width(), set.text_tokens());
+        let (width, length) = (self.trainer.embedding_width(), set.text_tokens());
         let (classes, templates) = (set.class_names().len(), set.templates().len());
         let prompts = (classes * templates) as u64;
         let total = prompts + set.len();
@@ -344,14 +370,14 @@ mod tests {
     fn small_models_take_the_whole_batch_at_once_and_large_ones_do_not() {
         let recipe = small_recipe();
         let stage = &recipe.stages[0];
-        assert!(microbatch(&recipe.architecture, stage) > 4096);
+        assert!(microbatch(&recipe.architecture, stage, HOST) > 4096);
         let mut large = recipe.architecture.clone();
         (large.vision_cfg.layers, large.vision_cfg.width, large.vision_cfg.head_width) = (32, 1280, 80);
         large.vision_cfg.patch_size = 14;
         let stage = Stage { image_size_px: 224, text_tokens: Tokens(8), ..stage.clone() };
-        assert_eq!(microbatch(&large, &stage), 1);
+        assert_eq!(microbatch(&large, &stage, HOST), 1);
         let stage = Stage { image_size_px: 70, ..stage };
-        assert_eq!(microbatch(&large, &stage), 24);
+        assert_eq!(microbatch(&large, &stage, HOST), 24);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::observer::{Observer, StageProgress, StepProgress};
 use super::pace::{Pace, Replan};
 use super::price::PriceFile;
 use super::state::{STATE_VERSION, State};
-use super::timing::{MARGIN_STEPS, QUANTUM_SECONDS, SAFETY, Timing};
+use super::timing::{QUANTUM_SECONDS, SAFETY, Timing};
 use crate::events::Events;
 use crate::records::{EvaluationLine, LineFile, MetricsLine, RECORDS_VERSION};
 use crate::till::Till;
@@ -267,13 +267,13 @@ impl<'a> Course<'a> {
 
     /// Seconds that must stay free while training: what is untouchable, and a margin of steps.
     pub(crate) fn hold(&self) -> f64 {
-        self.untouchable() + MARGIN_STEPS * self.forecast.slowest_step(&self.timing, self.position.stage)
+        self.untouchable() + self.forecast.margin(&self.timing, self.position.stage)
     }
 
     /// At most `most` steps within one reserve. `Some` when not even one fits under the cap.
     fn train_quantum(&mut self, most: u64) -> Result<Option<Refused>, RunError> {
         let stage = self.stage();
-        let worst = SAFETY * self.forecast.slowest_step(&self.timing, self.position.stage);
+        let worst = self.forecast.reserved_step(&self.timing, self.position.stage);
         let usual = self.forecast.usual_step(&self.timing, self.position.stage);
         let hold = self.hold();
         let room = self.room(hold);
@@ -312,7 +312,7 @@ impl<'a> Course<'a> {
             self.report_step(&report, before, progress)?;
             let took = self.seconds() - before;
             self.timing.step_took(&stage.name, took);
-            let next = SAFETY * self.forecast.slowest_step(&self.timing, self.position.stage);
+            let next = self.forecast.reserved_step(&self.timing, self.position.stage);
             if self.stopped() || self.till.seconds_left() < next {
                 break;
             }

@@ -81,6 +81,14 @@ pub enum RunError {
     /// A model from elsewhere cannot be used, or not be written.
     #[error(transparent)]
     Exchange(#[from] ExchangeError),
+    /// The GPU that was asked for cannot be used.
+    #[error("--device gpu: {lack}")]
+    NoGpu {
+        /// What is missing.
+        lack: &'static str,
+        /// Whether this program was built for GPUs.
+        built: bool,
+    },
     /// The model to start from is of another architecture.
     #[error("start.from = {folder}: is of another architecture: {differences}", folder = .folder.display(),
         differences = .differences.join("; "))]
@@ -116,6 +124,7 @@ impl RunError {
             self,
             Self::OtherRecipe { .. }
                 | Self::Frozen(_)
+                | Self::NoGpu { .. }
                 | Self::NotARun { .. }
                 | Self::Data(DataError::Value { .. })
                 | Self::OtherArchitecture { .. }
@@ -131,6 +140,11 @@ impl RunError {
                     .to_owned(),
             ),
             Self::Frozen(error) => error.hint(),
+            Self::NoGpu { built: false, .. } => Some(
+                "build it with `cargo build --release --features cuda` (docs/gpu.md), or leave --device out"
+                    .to_owned(),
+            ),
+            Self::NoGpu { built: true, .. } => Some("`nvidia-smi` lists them; --device cpu does without".to_owned()),
             Self::Held { elsewhere: false, .. } => {
                 Some("one process a run: wait for it, or stop it (it writes a checkpoint first)".to_owned())
             }

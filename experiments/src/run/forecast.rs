@@ -4,7 +4,7 @@
 use shoestring_planner::compute::{forward_flops, parameters, training_flops};
 use shoestring_planner::recipe::{ImageReduction, Recipe, Stage, kept_image_tokens};
 
-use super::timing::Timing;
+use super::timing::{MARGIN_OF_CAP, MARGIN_STEPS, SAFETY, Timing};
 
 /// A step of which nothing at all is known: enough for a small model anywhere, and too little only once.
 const UNKNOWN_STEP_SECONDS: f64 = 10.0;
@@ -50,6 +50,19 @@ impl<'a> Forecast<'a> {
         measured.unwrap_or_else(|| self.guessed_step(timing, stage))
     }
 
+    /// What is set aside for one step of a stage. A guess is large enough as it is.
+    pub(crate) fn reserved_step(&self, timing: &Timing, stage: usize) -> f64 {
+        let measured = timing.slowest_step(&self.recipe.stages[stage].name);
+        measured.map_or_else(|| self.guessed_step(timing, stage), |slowest| SAFETY * slowest)
+    }
+
+    /// What is held back beside the last checkpoint and the last evaluation: where steps are dear, no more than
+    /// one of them.
+    pub(crate) fn margin(&self, timing: &Timing, stage: usize) -> f64 {
+        let step = self.slowest_step(timing, stage);
+        (MARGIN_STEPS * step).min(step.max(MARGIN_OF_CAP * self.cap_seconds()))
+    }
+
     /// One step of a stage as it usually is.
     pub(crate) fn usual_step(&self, timing: &Timing, stage: usize) -> f64 {
         let measured = timing.usual_step(&self.recipe.stages[stage].name);
@@ -58,7 +71,9 @@ impl<'a> Forecast<'a> {
 
     fn guessed_step(&self, timing: &Timing, stage: usize) -> f64 {
         let known = self.recipe.stages.iter().enumerate().rev().find_map(|(index, other)| {
-            timing.usual_step(&other.name).map(|seconds| seconds / self.step_flops(index))
+            // A machine that has become slower is slower in the other stages too.
+            let seconds = timing.present_step(&other.name).or_else(|| timing.usual_step(&other.name))?;
+            Some(seconds / self.step_flops(index))
         });
         if let Some(seconds_per_flop) = known {
             return seconds_per_flop * self.step_flops(stage) * GUESS_FACTOR;
@@ -102,7 +117,7 @@ impl<'a> Forecast<'a> {
         if let Some(seconds_per_flop) = known {
             return seconds_per_flop * flops * GUESS_FACTOR;
         }
-        let seconds_per_flop = self.usual_step(timing, stage) / self.step_flops(stage);
+        let seconds_per_flop = self.present_step(timing, stage) / self.step_flops(stage);
         let decoding = DECODE_SECONDS * self.evaluation_samples as f64;
         let seconds = seconds_per_flop * flops * GUESS_FACTOR + decoding;
         if timing.usual_step(&of_stage.name).is_some() { seconds } else { self.guess(seconds) }

@@ -28,6 +28,7 @@ mod charge;
 pub(crate) mod checkpoint;
 mod clip;
 mod course;
+mod device;
 mod directory;
 pub(crate) mod ending;
 mod error;
@@ -48,6 +49,7 @@ pub mod timing;
 
 pub use self::charge::Charge;
 pub use self::checkpoint::{Checkpoint, list as list_checkpoints};
+pub use self::device::Compute;
 pub use self::directory::RunDirectory;
 pub use self::error::RunError;
 pub(crate) use self::lock::RunLock;

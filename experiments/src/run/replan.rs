@@ -6,7 +6,7 @@ use shoestring_planner::recipe::ScheduleProgress;
 use super::course::{Course, append};
 use super::error::RunError;
 use super::pace::{Replan, snapped};
-use super::timing::{MARGIN_STEPS, SAFETY};
+use super::timing::SAFETY;
 use crate::records::{RECORDS_VERSION, ReplanLine};
 
 impl Course<'_> {
@@ -30,15 +30,14 @@ impl Course<'_> {
             / self.checkpoint_interval().max(bare).max(f64::MIN_POSITIVE);
         let step_seconds = bare * (1.0 + checkpoints);
         let (later_steps, later_rest) = self.forecast.later(&self.timing, stage);
-        // A machine that has become slower is slower in the later stages too.
-        let slower = (bare / self.forecast.usual_step(&self.timing, stage)).max(1.0);
-        let later_steps = later_steps * (1.0 + checkpoints) * slower;
-        let later_rest = later_rest * slower;
-        let last =
-            slower * (self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage));
-        let rest = slower * self.forecast.evaluations(&self.timing, stage, wanted)
+        let later_steps = later_steps * (1.0 + checkpoints);
+        let last = self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage);
+        // More is set aside for the last step than it will take.
+        let beyond = (self.forecast.reserved_step(&self.timing, stage) - bare).max(0.0);
+        let rest = self.forecast.evaluations(&self.timing, stage, wanted)
             + SAFETY * last
-            + MARGIN_STEPS * self.forecast.slowest_step(&self.timing, stage);
+            + self.forecast.margin(&self.timing, stage)
+            + beyond;
         let room = (money - rest - later_rest).max(0.0);
         let needed = step_seconds * wanted + later_steps;
         let share = if needed > 0.0 { (room / needed).min(1.0) } else { 1.0 };

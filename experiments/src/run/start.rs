@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use shoestring_engine::resolved_precision;
 use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock, Terms};
-use shoestring_planner::recipe::{Recipe, Start};
+use shoestring_planner::recipe::{Precision, Recipe, Start};
 use shoestring_planner::units::{Samples, Usd};
 
 use super::checkpoint::{self, Found};
 use super::clip::Workshop;
 use super::course::{Course, Position};
+use super::device::{Compute, Place};
 use super::directory::RunDirectory;
 use super::ending::{Ended, summary};
 use super::error::RunError;
@@ -48,12 +49,15 @@ pub struct Order<'a> {
     pub folder: &'a Path,
     /// The run directory.
     pub directory: &'a Path,
+    /// What to compute on.
+    pub compute: Compute,
 }
 
 impl Order<'_> {
     /// The recipe as it is frozen: data paths absolute, and the precision that this machine computes in, so
     /// that a run goes on in it on whatever machine it goes on.
-    fn frozen(&self) -> Result<Recipe, RunError> {
+    fn frozen(&self) -> Result<(Recipe, Place), RunError> {
+        let place = self.compute.find(self.recipe)?;
         let folder = std::path::absolute(if self.folder.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -70,10 +74,11 @@ impl Order<'_> {
             // A run of an older program does not say, and goes on as it began.
             recipe.optimizer.precision = match RunDirectory::new(self.directory).frozen_recipe()? {
                 Some(frozen) => frozen.optimizer.precision,
+                None if place.on_gpu => Some(Precision::Bf16),
                 None => Some(resolved_precision(&recipe.architecture, None)),
             };
         }
-        Ok(recipe)
+        Ok((recipe, place))
     }
 }
 
@@ -195,10 +200,10 @@ pub struct Check {
 
 /// Opens the data and looks at the directory as [`start`] would; writes nothing, spends nothing.
 pub fn check(order: &Order<'_>) -> Result<Check, RunError> {
-    let recipe = order.frozen()?;
+    let (recipe, place) = order.frozen()?;
     let directory = RunDirectory::new(order.directory);
     let standing = if directory.check(&recipe)? { standing(&directory)? } else { Standing::New };
-    let mut workshop = Workshop::new(&recipe);
+    let mut workshop = Workshop::new(&recipe, place);
     workshop.open()?;
     Ok(Check {
         standing,
@@ -223,8 +228,8 @@ fn standing(directory: &RunDirectory) -> Result<Standing, RunError> {
 
 /// Carries a recipe out, or goes on with it where the last process stopped. The same order again resumes.
 pub fn start(order: &Order<'_>, options: &Options, observer: &mut dyn Observer) -> Result<Outcome, RunError> {
-    let recipe = order.frozen()?;
-    let mut workshop = Workshop::new(&recipe);
+    let (recipe, place) = order.frozen()?;
+    let mut workshop = Workshop::new(&recipe, place);
     carry_out(order, &recipe, options, observer, &mut workshop)
 }
 

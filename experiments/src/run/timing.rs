@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 /// Set aside this many times the worst recent duration.
 pub const SAFETY: f64 = 1.5;
-/// Steps' worth of time that is held back besides the last checkpoint and evaluation.
+/// Steps' worth of time that is held back besides the last checkpoint and evaluation,
 pub const MARGIN_STEPS: f64 = 3.0;
+/// and the part of the cap that this is at most; but one step's worth it always is.
+pub const MARGIN_OF_CAP: f64 = 0.01;
 /// Wall-clock seconds that a quantum of training steps aims at.
 pub const QUANTUM_SECONDS: f64 = 3.0;
 /// Recent steps that count for the worst one.
@@ -24,6 +26,9 @@ pub struct Timing {
     /// Seconds of the last whole evaluation, by stage.
     #[serde(default)]
     evaluations: BTreeMap<String, f64>,
+    /// What a step took when that was measured, in seconds, by stage.
+    #[serde(default)]
+    paces: BTreeMap<String, f64>,
     /// Seconds of the slowest checkpoint.
     #[serde(default)]
     checkpoint: Option<f64>,
@@ -42,6 +47,9 @@ impl Timing {
     /// An evaluation in `stage` took so long.
     pub fn evaluation_took(&mut self, stage: &str, seconds: f64) {
         self.evaluations.insert(stage.to_owned(), round(seconds));
+        if let Some(pace) = self.present_step(stage) {
+            self.paces.insert(stage.to_owned(), round(pace));
+        }
     }
 
     /// A checkpoint took so long.
@@ -75,10 +83,15 @@ impl Timing {
         Some((latest.iter().sum::<f64>() / latest.len() as f64).max(three[1]))
     }
 
-    /// The last whole evaluation in `stage`, in seconds.
+    /// The last whole evaluation in `stage`, in seconds; longer where the machine has become slower since.
     #[must_use]
     pub fn evaluation(&self, stage: &str) -> Option<f64> {
-        self.evaluations.get(stage).copied()
+        let measured = self.evaluations.get(stage)?;
+        let slower = match (self.present_step(stage), self.paces.get(stage)) {
+            (Some(now), Some(&then)) if then > 0.0 => (now / then).max(1.0),
+            _ => 1.0,
+        };
+        Some(measured * slower)
     }
 
     /// The slowest checkpoint, in seconds.
@@ -127,5 +140,24 @@ mod tests {
         assert_eq!(timing.present_step("a"), Some(2.0));
         timing.step_took("a", 9.0);
         assert_eq!(timing.present_step("a"), Some(9.0));
+    }
+
+    #[test]
+    fn a_slower_machine_evaluates_more_slowly_too() {
+        let mut timing = Timing::default();
+        timing.evaluation_took("b", 7.0);
+        for _ in 0..8 {
+            timing.step_took("a", 1.0);
+        }
+        timing.evaluation_took("a", 6.0);
+        timing.step_took("a", 4.0);
+        timing.step_took("a", 4.0);
+        assert_eq!((timing.evaluation("a"), timing.evaluation("b")), (Some(24.0), Some(7.0)));
+        timing.evaluation_took("a", 20.0);
+        assert_eq!(timing.evaluation("a"), Some(20.0), "measured at that pace");
+        for _ in 0..8 {
+            timing.step_took("a", 1.0);
+        }
+        assert_eq!(timing.evaluation("a"), Some(20.0), "faster only when it is measured");
     }
 }

@@ -16,19 +16,19 @@ use crate::input::StepInput;
 use crate::test_models::{attention_pool, tiny};
 
 /// A batch that owns its numbers.
-pub(super) struct Pairs {
-    pub(super) batch: usize,
-    pub(super) image_size_px: usize,
-    pub(super) pixels: Vec<f32>,
-    pub(super) kept: Option<Vec<u32>>,
-    pub(super) text_tokens: usize,
-    pub(super) token_ids: Vec<u32>,
+pub(crate) struct Pairs {
+    pub(crate) batch: usize,
+    pub(crate) image_size_px: usize,
+    pub(crate) pixels: Vec<f32>,
+    pub(crate) kept: Option<Vec<u32>>,
+    pub(crate) text_tokens: usize,
+    pub(crate) token_ids: Vec<u32>,
 }
 
 impl Pairs {
     /// Images of 12 pixels a side (nine patches) and captions of six tokens: words, the end marker (39) at
     /// different places, padding.
-    pub(super) fn new(batch: usize, kept: Option<Vec<u32>>) -> Self {
+    pub(crate) fn new(batch: usize, kept: Option<Vec<u32>>) -> Self {
         // Stripes, narrower from image to image.
         let pixels =
             (0..batch * 432).map(|i| ((i % 432) as f32 * (0.2 + 0.13 * (i / 432) as f32)).sin()).collect();
@@ -44,7 +44,7 @@ impl Pairs {
         Self { batch, image_size_px: 12, pixels, kept, text_tokens: 6, token_ids }
     }
 
-    pub(super) fn input(&self) -> StepInput<'_> {
+    pub(crate) fn input(&self) -> StepInput<'_> {
         StepInput {
             batch: self.batch,
             image_size_px: self.image_size_px,
@@ -58,7 +58,7 @@ impl Pairs {
 
 /// Every pooling of each tower, both masks, with and without the norm before the first block, both kinds of
 /// positions. The third is for images of the size of [`Pairs`].
-pub(super) fn variants() -> [Architecture; 4] {
+pub(crate) fn variants() -> [Architecture; 4] {
     let first = tiny();
     let mut second = tiny();
     second.vision_cfg.pool_type = ImagePool::Tok;
@@ -79,7 +79,7 @@ pub(super) fn variants() -> [Architecture; 4] {
 }
 
 /// Kept patches of a batch for each of the [`variants`].
-pub(super) fn masks(batch: u32) -> [Option<Vec<u32>>; 4] {
+pub(crate) fn masks(batch: u32) -> [Option<Vec<u32>>; 4] {
     // Any three different ones of the nine for each image.
     let some = || Some((0..batch).flat_map(|sample| [0, 1, 2].map(|k| (sample * 4 + k * 5) % 9)).collect());
     [None, some(), some(), None]

@@ -1,25 +1,27 @@
 //! One level: a budget file with its journal, and what this process still has to write to it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shoestring_planner::units::Usd;
 
-use super::holder::{self, Holder, HolderFile};
+use super::holder::{self, Holder};
 use super::terms::{BudgetTerms, Threshold};
 use super::{DEEPEST, crossed, folder_of};
+use crate::disk::{Disk, Hold};
 use crate::error::LedgerError;
 use crate::journal::Journal;
 use crate::kind::Kind;
 use crate::row::{Draft, Row};
 
 /// The budget files from the outermost to the one at `path`.
-pub(super) fn chain(path: &Path) -> Result<Vec<(PathBuf, BudgetTerms)>, LedgerError> {
+pub(super) fn chain(disk: &dyn Disk, path: &Path) -> Result<Vec<(PathBuf, BudgetTerms)>, LedgerError> {
     let mut chain = Vec::new();
     let mut next = Some(path.to_owned());
     while let Some(path) = next {
-        let terms = BudgetTerms::read(&path)?;
+        let terms = BudgetTerms::read_on(disk, &path)?;
         if chain.len() == DEEPEST {
             let problem = format!("more than {DEEPEST} budgets within each other: a circle?");
             return Err(LedgerError::budget(&path, "parent", problem));
@@ -39,16 +41,23 @@ pub(super) struct Level {
     holders: PathBuf,
     /// Rows that are due but could not be written yet, oldest first.
     owed: Vec<Draft>,
-    _holder: HolderFile,
+    disk: Arc<dyn Disk>,
+    _hold: Box<dyn Hold>,
 }
 
 impl Level {
-    pub(super) fn open(path: PathBuf, terms: BudgetTerms, holder: &Holder) -> Result<Self, LedgerError> {
+    pub(super) fn open(
+        disk: &Arc<dyn Disk>,
+        path: PathBuf,
+        terms: BudgetTerms,
+        holder: &Holder,
+    ) -> Result<Self, LedgerError> {
         let holders = BudgetTerms::holders(&path);
-        let file =
-            HolderFile::create(&holders, holder).map_err(|source| LedgerError::io(&holders, source))?;
-        let journal = Journal::shared(&BudgetTerms::journal(&path))?;
-        Ok(Self { path, terms, journal, holders, owed: Vec::new(), _holder: file })
+        let hold = disk
+            .hold(&holder::file(&holders, holder.name()))
+            .map_err(|source| LedgerError::io(&holders, source))?;
+        let journal = Journal::shared(&**disk, &BudgetTerms::journal(&path))?;
+        Ok(Self { path, terms, journal, holders, owed: Vec::new(), disk: Arc::clone(disk), _hold: hold })
     }
 
     pub(super) fn lock(&self, patience: Duration) -> Result<(), LedgerError> {
@@ -58,7 +67,7 @@ impl Level {
         Err(LedgerError::Locked {
             path: self.journal.path().to_owned(),
             seconds: patience.as_secs(),
-            holders: holder::living(&self.holders).join(", "),
+            holders: self.disk.living(&self.holders).join(", "),
         })
     }
 
@@ -116,7 +125,7 @@ impl Level {
         told: &mut Vec<String>,
     ) -> Result<(), LedgerError> {
         // Read again under the lock: what was read before may be of before somebody else's change.
-        self.terms = BudgetTerms::read(&self.path)?;
+        self.terms = BudgetTerms::read_on(&*self.disk, &self.path)?;
         let (cap, name) = (self.terms.cap_usd, self.terms.name.clone());
         if self.journal.rows().is_empty() {
             return self.append(Draft { run: name, amount: Some(cap), ..Draft::new(Kind::Open, now) });
@@ -129,6 +138,14 @@ impl Level {
             return Err(LedgerError::CapBelowSpent { path: self.path.clone(), cap, spent });
         }
         self.change_cap(cap, now, told)
+    }
+
+    /// Puts another cap into the file.
+    pub(super) fn write_cap(&self, cap: Usd) -> Result<(), LedgerError> {
+        let text = BudgetTerms::text_with_cap(&*self.disk, &self.path, cap)?;
+        self.disk
+            .write_whole(&self.path, text.as_bytes())
+            .map_err(|error| LedgerError::io(&error.path, error.source))
     }
 
     /// Writes down that the cap is another from here on.
@@ -154,7 +171,7 @@ impl Level {
     ) -> Result<(), LedgerError> {
         let held: Vec<_> = self.journal.account().held().iter().map(|(&n, one)| (n, one.clone())).collect();
         for (quantum, reserve) in held {
-            if reserve.holder == own || !holder::is_dead(&self.holders, &reserve.holder) {
+            if reserve.holder == own || !self.disk.is_gone(&holder::file(&self.holders, &reserve.holder)) {
                 continue;
             }
             let Some(row) = usize::try_from(reserve.seq).ok().and_then(|seq| self.journal.rows().get(seq))

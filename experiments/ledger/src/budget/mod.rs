@@ -30,9 +30,11 @@ use shoestring_planner::units::Usd;
 
 use self::holder::Holder;
 use self::level::Level;
+pub(crate) use self::place::network_file_system;
 pub use self::terms::{BUDGET_VERSION, BudgetTerms, Rate, Threshold};
 use crate::account::{Account, crossed};
 use crate::clock::Clock;
+use crate::disk::{Disk, LocalDisk};
 use crate::error::LedgerError;
 use crate::guard::{Refused, ReserveError};
 use crate::journal;
@@ -117,7 +119,7 @@ pub fn look(path: &Path) -> Result<Vec<LevelState>, LedgerError> {
         let account = journal::read(&BudgetTerms::journal(&path))?.account;
         Ok(LevelState { path, terms, account })
     };
-    level::chain(path)?.into_iter().map(state).collect()
+    level::chain(&LocalDisk, path)?.into_iter().map(state).collect()
 }
 
 /// An open budget with all budgets that it is a part of.
@@ -140,7 +142,7 @@ impl SharedBudget {
         let text = terms.text(path)?;
         // The file is only written once what it names can be opened.
         if let Some(parent) = &terms.parent {
-            level::chain(&folder_of(path).join(parent))?;
+            level::chain(&LocalDisk, &folder_of(path).join(parent))?;
         }
         shoestring_durable::write_file(path, text.as_bytes())
             .map_err(|error| LedgerError::io(&error.path, error.source))?;
@@ -150,10 +152,19 @@ impl SharedBudget {
     /// Opens the budget at `path` and all that it is a part of; makes a journal that is missing. Charges what dead
     /// holders had reserved, and takes in a cap that was changed in a file. Returns also what is worth telling.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<(Self, Vec<String>), LedgerError> {
+        Self::open_on(&(Arc::new(LocalDisk) as Arc<dyn Disk>), path, clock)
+    }
+
+    /// The same on another disk.
+    pub(crate) fn open_on(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Vec<String>), LedgerError> {
         let mut told = Vec::new();
-        let chain = level::chain(path)?;
+        let chain = level::chain(&**disk, path)?;
         for (path, terms) in &chain {
-            if let Some(kind) = place::network_file_system(folder_of(path)) {
+            if let Some(kind) = disk.network(folder_of(path)) {
                 if !terms.trust_network_locks {
                     return Err(LedgerError::Network { path: path.clone(), kind });
                 }
@@ -166,7 +177,7 @@ impl SharedBudget {
         let holder = Holder::new(clock.now());
         let levels = chain
             .into_iter()
-            .map(|(path, terms)| Level::open(path, terms, &holder))
+            .map(|(path, terms)| Level::open(disk, path, terms, &holder))
             .collect::<Result<Vec<_>, _>>()?;
         let mut budget = Self { levels, holder, clock, patience: PATIENCE };
         let (now, own) = (budget.clock.now(), budget.holder.name().to_owned());
@@ -387,9 +398,7 @@ impl SharedBudget {
             if cap < before {
                 level.change_cap(cap, now, &mut Vec::new())?;
             }
-            let text = BudgetTerms::text_with_cap(&level.path, cap)?;
-            shoestring_durable::write_file(&level.path, text.as_bytes())
-                .map_err(|error| LedgerError::io(&error.path, error.source))?;
+            level.write_cap(cap)?;
             level.take_in_terms(now, &mut Vec::new())?;
             Ok(before)
         })

@@ -25,7 +25,7 @@ const NETWORK: [&str; 16] = [
 ];
 
 /// The network file system that `folder` lies on; `None` for a local one, and where it cannot be known.
-pub(super) fn network_file_system(folder: &Path) -> Option<String> {
+pub(crate) fn network_file_system(folder: &Path) -> Option<String> {
     let folder = fs::canonicalize(folder).ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     file_system(&folder, &mounts).filter(|kind| is_network(kind))

@@ -1,11 +1,12 @@
 //! The file of a budget: what a person writes, in TOML.
 
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use shoestring_planner::units::Usd;
 
+use crate::disk::{Disk, LocalDisk};
 use crate::error::LedgerError;
 
 /// The newest `version` of a budget file that this program reads and the one it writes.
@@ -77,8 +78,12 @@ impl BudgetTerms {
 
     /// Reads and checks a budget file.
     pub fn read(path: &Path) -> Result<Self, LedgerError> {
-        let text = fs::read_to_string(path).map_err(|source| LedgerError::io(path, source))?;
-        Self::parse(path, &text)
+        Self::read_on(&LocalDisk, path)
+    }
+
+    /// The same on another disk.
+    pub(crate) fn read_on(disk: &dyn Disk, path: &Path) -> Result<Self, LedgerError> {
+        Self::parse(path, &text_of(disk, path)?)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, LedgerError> {
@@ -154,8 +159,8 @@ impl BudgetTerms {
     }
 
     /// The text of an existing file with another cap; everything else, comments too, stays as it is.
-    pub(super) fn text_with_cap(path: &Path, cap: Usd) -> Result<String, LedgerError> {
-        let text = fs::read_to_string(path).map_err(|source| LedgerError::io(path, source))?;
+    pub(super) fn text_with_cap(disk: &dyn Disk, path: &Path, cap: Usd) -> Result<String, LedgerError> {
+        let text = text_of(disk, path)?;
         let mut document: toml_edit::DocumentMut = text
             .parse()
             .map_err(|error: toml_edit::TomlError| LedgerError::budget(path, "", error.message()))?;
@@ -164,8 +169,18 @@ impl BudgetTerms {
     }
 }
 
+fn text_of(disk: &dyn Disk, path: &Path) -> Result<String, LedgerError> {
+    disk.read(path)
+        .and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        })
+        .map_err(|source| LedgerError::io(path, source))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const WRITTEN: &str = "version = 1\nname = \"grant\" # of 2026\ncap_usd = 500\n\n[[warn]]\nat_percent = 80\n\
@@ -184,7 +199,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("grant.toml");
         fs::write(&path, WRITTEN).expect("writes");
-        let text = BudgetTerms::text_with_cap(&path, Usd::from_micros(600_500_000)).expect("is TOML");
+        let text =
+            BudgetTerms::text_with_cap(&LocalDisk, &path, Usd::from_micros(600_500_000)).expect("is TOML");
         assert_eq!(text, WRITTEN.replace("cap_usd = 500", "cap_usd = 600.5"));
         let own = terms.text(&path).expect("has a TOML form");
         assert_eq!(parse(&own).expect("is right"), terms);

@@ -12,7 +12,7 @@ use super::toy::Toy;
 use super::{Watch, outcome, process};
 use crate::records::{MetricsLine, ReplanLine, read_lines};
 use crate::run::start::carry_out;
-use crate::run::{Options, Order, Outcome, RunDirectory};
+use crate::run::{Compute, Options, Order, Outcome, RunDirectory};
 
 /// The recipe of the tests with a schedule that follows the money.
 fn recipe_with_cap_seconds(seconds: i64) -> Recipe {
@@ -43,7 +43,7 @@ fn with_options(
     let mut options =
         Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
     change(&mut options);
-    let order = Order { recipe, text: "", folder: Path::new("/"), directory };
+    let order = Order { recipe, text: "", folder: Path::new("/"), directory, compute: Compute::Auto };
     carry_out(&order, recipe, &options, watch, &mut Toy::new(recipe)).expect("meets no error")
 }
 

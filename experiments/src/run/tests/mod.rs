@@ -17,6 +17,7 @@ use shoestring_ledger::FakeClock;
 use shoestring_planner::recipe::{Recipe, read_recipe};
 use shoestring_planner::units::Usd;
 
+use super::device::Compute;
 use super::observer::StepProgress;
 use super::start::carry_out;
 use super::{Observer, Options, Order, Outcome, RunDirectory, RunError};
@@ -48,6 +49,8 @@ pub(super) struct Watch {
     /// Seconds of an evaluation batch and of a checkpoint.
     pub(super) evaluation_batch_seconds: f64,
     pub(super) checkpoint_seconds: f64,
+    /// Whether evaluations take as much longer as the step before them.
+    pub(super) evaluations_slow_down: bool,
     /// Events until the process is killed.
     pub(super) killed_after: Option<usize>,
     /// Step after which it is asked to stop.
@@ -65,6 +68,7 @@ impl Watch {
             step_seconds: |_| 1.0,
             evaluation_batch_seconds: 0.2,
             checkpoint_seconds: 1.0,
+            evaluations_slow_down: false,
             killed_after: None,
             stop_after: None,
             steps: Vec::new(),
@@ -99,7 +103,9 @@ impl Observer for Watch {
     }
 
     fn evaluating(&mut self, _done: u64, _total: u64) {
-        self.pass(self.evaluation_batch_seconds);
+        let last = self.steps.last().copied().unwrap_or_default();
+        let slower = if self.evaluations_slow_down { (self.step_seconds)(last) } else { 1.0 };
+        self.pass(self.evaluation_batch_seconds * slower);
     }
 
     fn evaluated(&mut self, line: &EvaluationLine) {
@@ -122,7 +128,8 @@ pub(super) fn process(
     watch: &mut Watch,
 ) -> Option<Result<Outcome, RunError>> {
     let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
-    let order = Order { recipe, text: "# a comment\n", folder: Path::new("/"), directory };
+    let order =
+        Order { recipe, text: "# a comment\n", folder: Path::new("/"), directory, compute: Compute::Auto };
     let mut toy = toy::Toy::new(recipe);
     let run = || carry_out(&order, recipe, &options, watch, &mut toy);
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)) {

@@ -16,7 +16,7 @@ use shoestring_planner::units::Samples;
 
 use super::{Killed, Watch, newest_bytes, small_recipe};
 use crate::records::{MetricsLine, read_lines};
-use crate::run::{Options, Order, Outcome, RunDirectory, RunError, Standing, check, start};
+use crate::run::{Compute, Options, Order, Outcome, RunDirectory, RunError, Standing, check, start};
 
 /// Two stages of a few steps each.
 fn recipe() -> Recipe {
@@ -28,7 +28,7 @@ fn recipe() -> Recipe {
 }
 
 fn order<'a>(recipe: &'a Recipe, directory: &'a Path) -> Order<'a> {
-    Order { recipe, text: "", folder: Path::new(""), directory }
+    Order { recipe, text: "", folder: Path::new(""), directory, compute: Compute::Auto }
 }
 
 fn process(recipe: &Recipe, directory: &Path, watch: &mut Watch) -> Option<Result<Outcome, RunError>> {
