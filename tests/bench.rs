@@ -19,3 +19,20 @@ fn a_shape_and_a_recipe_are_timed() {
     assert_eq!(wrong.code, 1, "{}", wrong.stderr);
     assert!(wrong.stderr.contains("nowhere.toml"));
 }
+
+#[test]
+fn fewer_tokens_and_what_they_save_are_shown_and_wrong_numbers_refused() {
+    let sandbox = Sandbox::new();
+    let few = ["bench", "--shape", "tiny", "--seconds", "1", "--batch", "4", "--image-tokens", "4,1"];
+    let said = sandbox.ok(&few);
+    let rows = said.stdout.lines().filter(|line| line.starts_with("tiny-4") || line.starts_with("tiny-1"));
+    assert_eq!(rows.count(), 4, "{}", said.stdout);
+    assert!(said.stdout.contains("fewer FLOPs") && said.stdout.contains("1.00x"), "{}", said.stdout);
+    let wrong = sandbox.run(&["bench", "--shape", "tiny", "--image-tokens", "10"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("--image-tokens 10: not the square"), "{}", wrong.stderr);
+    let wrong = sandbox.command(&few).env("SHOESTRING_KERNELS", "sse9").output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&wrong.stderr);
+    assert_eq!(wrong.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("SHOESTRING_KERNELS is `sse9`") && stderr.contains("portable"), "{stderr}");
+}

@@ -181,6 +181,8 @@ pub struct HostStep {
     /// Words of the vocabulary that have occurred: the moments of the others are zeros that no memory stands
     /// behind.
     pub words: f64,
+    /// Whether a running mean of the weights is kept beside them.
+    pub ema: bool,
 }
 
 /// Code, stacks and the allocator's own, bytes.
@@ -190,8 +192,8 @@ const HOST_LOGIT_ROWS: f64 = 512.0;
 
 /// What a step keeps in main memory, as this project's own engine lays it out: f32 weights and moments;
 /// gradients of the blocks' matrices in the room of activations already used, where one microbatch is the batch,
-/// else f32 sums of their own; of each row of a block two normalised rows, queries, keys, values, what attention
-/// mixed and the MLP's input (6w + m); of one block both operands of its weights' gradients (7w + 2m a row).
+/// else f32 sums of their own; of each row of a block two normalised rows, queries, keys, values and the MLP's
+/// input (5w + m); of one block both operands of its weights' gradients (8w + 2m a row).
 #[must_use]
 pub fn host_step_bytes(architecture: &Architecture, step: &HostStep) -> MemoryBytes {
     let (vision, text) = (&architecture.vision_cfg, &architecture.text_cfg);
@@ -208,29 +210,30 @@ pub fn host_step_bytes(architecture: &Architecture, step: &HostStep) -> MemoryBy
         /// Numbers of its blocks' matrices, and of one block's.
         matrices: f64,
         of_block: f64,
-        /// f32 rows of the residual stream and of its gradient.
+        /// f32 rows of the residual stream, whose gradient takes its place.
         stream: f64,
     }
-    let tower = |width: u32, mlp: u32, layers: u32, rows: f64, copies: f64| {
+    let tower = |width: u32, mlp: u32, layers: u32, rows: f64| {
         let (width, mlp, layers) = (f64::from(width), f64::from(mlp), f64::from(layers));
-        let block = rows * ((6.0 * width + mlp) * number + 8.0);
+        let block = rows * ((5.0 * width + mlp) * number + 8.0);
         let of_block = 4.0 * width * width + 2.0 * width * mlp;
         Tower {
             kept: match step.activations {
                 Activations::Kept => layers * block,
                 Activations::Recomputed => layers * rows * width * 4.0 + block,
             },
-            operands: rows * (7.0 * width + 2.0 * mlp) * number,
+            operands: rows * (8.0 * width + 2.0 * mlp) * number,
             matrices: layers * of_block,
             of_block,
-            stream: copies * rows * width * 4.0,
+            stream: rows * width * 4.0,
         }
     };
-    // The image tower's stream in four copies (patches embedded, with positions, through the blocks, and the way
-    // back), the text tower's in three.
-    let image =
-        tower(vision.width, vision.mlp_width(), vision.layers, microbatch * (image_tokens + 1.0), 4.0);
-    let words = tower(text.width, text.mlp_width(), text.layers, microbatch * text_tokens, 3.0);
+    let mut image = tower(vision.width, vision.mlp_width(), vision.layers, microbatch * (image_tokens + 1.0));
+    if !vision.no_ln_pre {
+        // The norm before the first block keeps what it starts from.
+        image.stream *= 2.0;
+    }
+    let words = tower(text.width, text.mlp_width(), text.layers, microbatch * text_tokens);
     let matrices = image.matrices + words.matrices;
     let (kept, stream) = if whole {
         (image.kept + words.kept, image.stream + words.stream)
@@ -253,13 +256,19 @@ pub fn host_step_bytes(architecture: &Architecture, step: &HostStep) -> MemoryBy
     };
     let width = f64::from(architecture.embed_dim);
     MemoryBytes {
-        state: 4.0 * count + moments + gradients + rest + rows + packed + HOST_PROCESS_BYTES,
+        state: 4.0 * count * (if step.ema { 2.0 } else { 1.0 })
+            + moments
+            + gradients
+            + rest
+            + rows
+            + packed
+            + HOST_PROCESS_BYTES,
         embeddings: 2.0 * 2.0 * 4.0 * batch * width,
         activations: kept
             + stream
             + image.operands.max(words.operands)
-            // The pictures, and their patches cut out.
-            + 4.0 * image_tokens * patch_numbers * (batch + microbatch),
+            // The pictures.
+            + 4.0 * image_tokens * patch_numbers * batch,
         logits: 4.0 * batch * batch.min(HOST_LOGIT_ROWS),
     }
 }
@@ -288,6 +297,7 @@ pub fn step_bytes(
                 activations,
                 number_bytes: HOST_NUMBER_BYTES,
                 words: f64::from(architecture.text_cfg.vocab_size),
+                ema: false,
             },
         );
     }

@@ -1,6 +1,6 @@
 //! The most memory that training steps take, against the planner's figure. One configuration a process.
 //!
-//! `cargo run --release -p shoestring-engine --example memory_peak -- tiny|a|b|c BATCH MICROBATCH bf16|f32 [recompute]`
+//! `cargo run --release -p shoestring-engine --example memory_peak -- tiny|a|b|c BATCH MICROBATCH bf16|f32 [recompute] [ema]`
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::collections::BTreeSet;
@@ -26,7 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let microbatch: u32 = argument(2)?.parse()?;
     let precision = if argument(3)? == "f32" { Precision::F32 } else { Precision::Bf16 };
     let recompute = arguments.iter().any(|word| word == "recompute");
-    let settings = Optimizer { precision: Some(precision), ..Optimizer::default() };
+    let ema = arguments.iter().any(|word| word == "ema");
+    let ema_decay = ema.then_some(0.999);
+    let settings = Optimizer { precision: Some(precision), ema_decay, ..Optimizer::default() };
     let mut trainer = Trainer::new(&shape.architecture, &settings, 0)?;
     trainer.set_microbatch(microbatch as usize);
     trainer.set_recompute(recompute);
@@ -47,6 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         activations: if recompute { Activations::Recomputed } else { Activations::Kept },
         number_bytes: if precision == Precision::F32 { 4.0 } else { 2.0 },
         words,
+        ema,
     };
     let planned = host_step_bytes(&shape.architecture, &step).total();
     println!(

@@ -102,7 +102,7 @@ fn preparation(preprocess: &Preprocess) -> Result<(View, ImagePreparation), RunE
         close(mean, preprocess.mean) && close(std, preprocess.std)
     });
     let refuse = |field: &str, value: String, hint: &str| {
-        RunError::Exchange(shoestring_exchange::ExchangeError::Config {
+        RunError::from(shoestring_exchange::ExchangeError::Config {
             path: PathBuf::from("preprocess_cfg"),
             field: field.to_owned(),
             value,

@@ -28,7 +28,7 @@ pub enum RunError {
     },
     /// The frozen recipe cannot be read.
     #[error(transparent)]
-    Frozen(#[from] RecipeError),
+    Frozen(Box<RecipeError>),
     /// Another process holds the directory.
     #[error("{directory}: is held by process {pid} on {host}", directory = .directory.display(),
         pid = .holder.pid, host = .holder.host)]
@@ -74,13 +74,13 @@ pub enum RunError {
     Ledger(#[from] LedgerError),
     /// The data cannot be used.
     #[error(transparent)]
-    Data(#[from] DataError),
+    Data(Box<DataError>),
     /// The model cannot be built or trained.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A model from elsewhere cannot be used, or not be written.
     #[error(transparent)]
-    Exchange(#[from] ExchangeError),
+    Exchange(Box<ExchangeError>),
     /// The GPU that was asked for cannot be used.
     #[error("--device gpu: {lack}")]
     NoGpu {
@@ -112,6 +112,25 @@ pub enum RunError {
     },
 }
 
+// Boxed, so that a result is no larger than what it is usually.
+impl From<RecipeError> for RunError {
+    fn from(error: RecipeError) -> Self {
+        Self::Frozen(Box::new(error))
+    }
+}
+
+impl From<DataError> for RunError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+impl From<ExchangeError> for RunError {
+    fn from(error: ExchangeError) -> Self {
+        Self::Exchange(Box::new(error))
+    }
+}
+
 impl RunError {
     pub(crate) fn file(path: &Path, action: &'static str, source: io::Error) -> Self {
         Self::File { path: path.to_owned(), action, source }
@@ -126,9 +145,9 @@ impl RunError {
                 | Self::Frozen(_)
                 | Self::NoGpu { .. }
                 | Self::NotARun { .. }
-                | Self::Data(DataError::Value { .. })
                 | Self::OtherArchitecture { .. }
         ) || matches!(self, Self::Exchange(error) if error.is_usage())
+            || matches!(self, Self::Data(error) if matches!(**error, DataError::Value { .. }))
     }
 
     /// Advice, apart from the error.
