@@ -11,6 +11,7 @@ by each of the three, largest relative difference 1e-4. Then `import` of the fol
 of the exports' own tokenizers are ours. Hostile archives are refused. Exits with 1 where a check fails.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -24,7 +25,9 @@ sys.path.pop(0)
 import numpy as np  # noqa: E402
 import open_clip  # noqa: E402
 import torch  # noqa: E402
+from open_clip.model import set_model_preprocess_cfg  # noqa: E402
 from open_clip.push_to_hf_hub import save_config_for_hf  # noqa: E402
+from open_clip.transform import PreprocessCfg  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer  # noqa: E402
@@ -218,6 +221,8 @@ def main():
             for what, a, b in zip(("pictures", "captions"), ours(work / "imported", work), expected):
                 check(f"import of a .pt against open_clip, {what}", difference(a, b))
 
+            # As `create_model` does.
+            set_model_preprocess_cfg(model, dataclasses.asdict(PreprocessCfg()))
             (work / "published").mkdir()
             save_config_for_hf(model, work / "published" / "open_clip_config.json", model_config=config)
             save_file(model.state_dict(), work / "published" / "open_clip_model.safetensors")
