@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shoestring_ledger::{BudgetGuard, Clock, LedgerError, SharedBudget, Terms};
+use shoestring_planner::recipe::Recipe;
 
 /// Opens the ledger at `path` and joins the shared budget, if there is one. A cap other than the ledger's is
 /// a change, recorded, and refused below what is spent. Returns also what is worth telling.
@@ -32,6 +33,29 @@ pub(crate) fn open(
         let (budget, more) = SharedBudget::open(budget, Arc::clone(clock))?;
         told.extend(more);
         guard.join(budget);
+    }
+    Ok((guard, told))
+}
+
+/// [`open`] with a recipe's cap, price, billing and highest price.
+pub(crate) fn of_recipe(
+    path: &Path,
+    clock: &Arc<dyn Clock>,
+    recipe: &Recipe,
+    since: Duration,
+    budget: Option<&Path>,
+) -> Result<(BudgetGuard, Vec<String>), LedgerError> {
+    let terms = Terms {
+        run: recipe.name.clone(),
+        cap: recipe.budget.cap_usd,
+        usd_per_hour: recipe.hardware.usd_per_hour,
+        price_source: recipe.hardware.price_source.clone(),
+        price_as_of: None,
+    };
+    let (mut guard, told) = open(path, clock, terms, since, budget)?;
+    guard.set_billing(recipe.hardware.billing());
+    if let Some(worst) = recipe.hardware.max_usd_per_hour {
+        guard.reckon_with(worst);
     }
     Ok((guard, told))
 }

@@ -1,9 +1,7 @@
 //! Every kind of picture file, and broken ones.
 
 use image::{DynamicImage, ImageFormat};
-use shoestring_data::picture::{
-    DecodeError, Region, View, decode, decode_view, resize_normalised, resize_view,
-};
+use shoestring_data::picture::{DecodeError, Region, View, decode, decode_view, resize_view};
 use shoestring_planner::recipe::ImagePreparation;
 
 use crate::common::{encode, picture};
@@ -133,7 +131,13 @@ fn one_pixel_and_one_row() {
     for (width, height) in [(1, 1), (1, 300), (300, 1)] {
         let decoded = decode(&picture(ImageFormat::Png, width, height, [255, 255, 255])).unwrap();
         let mut out = vec![f32::NAN; 3 * 16 * 16];
-        resize_normalised(&decoded, Region::whole(&decoded), 16, &mut out);
+        resize_view(
+            &decoded,
+            View::Region(Region::whole(&decoded)),
+            16,
+            ImagePreparation::default(),
+            &mut out,
+        );
         let white = (1.0 - 0.485) / 0.229;
         assert!(out[..256].iter().all(|value| (value - white).abs() < 1e-4), "{width} x {height}");
     }

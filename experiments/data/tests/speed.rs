@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use image::ImageFormat;
 use shoestring_data::Tokenizer;
-use shoestring_data::picture::{Region, decode, resize_normalised};
+use shoestring_data::picture::{View, decode, resize_view};
 use shoestring_data::synth::Synth;
+use shoestring_planner::recipe::ImagePreparation;
 
 use crate::common::{encode, picture};
 
@@ -38,7 +39,7 @@ fn speed() {
         let mut out = vec![0.0; 3 * size * size];
         rate(what, |_| {
             let picture = decode(&bytes).unwrap();
-            resize_normalised(&picture, Region::whole(&picture), size as u32, &mut out);
+            resize_view(&picture, View::Squash, size as u32, ImagePreparation::default(), &mut out);
         });
     }
     rate("tokenize a caption", |index| {

@@ -33,6 +33,7 @@ mod test_models;
 #[cfg(test)]
 mod tests;
 
+pub use candle_core::Device;
 pub use clip::{Clip, multiplies_bf16, resolved_precision};
 pub use device::{DeviceTrainer, first_gpu, knows_gpus};
 pub use error::{EngineError, Result};
@@ -44,4 +45,4 @@ pub use params::{
 pub use positions::position_table;
 pub use schedule::{learning_rate, learning_rate_at};
 pub use trainer::{SKIPS_IN_A_ROW, StepReport, Trainer};
-pub use training::Training;
+pub use training::{Saved, Training};

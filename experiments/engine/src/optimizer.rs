@@ -27,12 +27,12 @@ const ROWS_A_TASK: usize = 256;
 /// p ← p - r / (1 - β₁ᵗ) · m / (√v / √(1 - β₂ᵗ) + ε).
 #[derive(Clone, Debug)]
 pub struct AdamW {
-    settings: Optimizer,
+    pub(crate) settings: Optimizer,
     pub(crate) steps: u64,
     pub(crate) skipped_in_a_row: u32,
     pub(crate) moments: BTreeMap<String, Moments>,
     /// What the learning rate of each tensor is multiplied with, in order of name.
-    rate_factors: Vec<f64>,
+    pub(crate) rate_factors: Vec<f64>,
 }
 
 /// Running means of one tensor's gradient and of its square.

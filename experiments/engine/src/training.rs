@@ -4,6 +4,17 @@ use crate::error::Result;
 use crate::input::{Images, StepInput, Texts};
 use crate::trainer::{StepReport, Trainer};
 
+/// What a checkpoint holds of training, each as the bytes of a safetensors file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saved {
+    /// The weights.
+    pub model: Vec<u8>,
+    /// The optimiser's state.
+    pub optimizer: Vec<u8>,
+    /// The running mean of the weights, where one is kept.
+    pub ema: Option<Vec<u8>>,
+}
+
 /// A model, its optimiser, and the checks around them: [`Trainer`], in main memory, or
 /// [`crate::DeviceTrainer`].
 pub trait Training {
@@ -25,16 +36,10 @@ pub trait Training {
     fn encode_texts(&self, texts: &Texts<'_>) -> Result<Vec<f32>>;
     /// As [`Trainer::check_finite`].
     fn check_finite(&self) -> Result<()>;
-    /// As [`Trainer::model_bytes`].
-    fn model_bytes(&mut self) -> Result<Vec<u8>>;
-    /// As [`Trainer::optimizer_bytes`].
-    fn optimizer_bytes(&mut self) -> Result<Vec<u8>>;
-    /// As [`Trainer::ema_bytes`].
-    fn ema_bytes(&mut self) -> Result<Option<Vec<u8>>>;
+    /// What [`Trainer::model_bytes`], [`Trainer::optimizer_bytes`] and [`Trainer::ema_bytes`] give.
+    fn save(&mut self) -> Result<Saved>;
     /// As [`Trainer::load`].
-    fn load(&mut self, model: &[u8], optimizer: &[u8], ema: Option<&[u8]>) -> Result<()>;
-    /// As [`Trainer::load_model`].
-    fn load_model(&mut self, model: &[u8]) -> Result<()>;
+    fn load(&mut self, saved: &Saved) -> Result<()>;
 }
 
 impl Training for Trainer {
@@ -74,23 +79,11 @@ impl Training for Trainer {
         self.check_finite()
     }
 
-    fn model_bytes(&mut self) -> Result<Vec<u8>> {
-        Self::model_bytes(self)
+    fn save(&mut self) -> Result<Saved> {
+        Ok(Saved { model: self.model_bytes()?, optimizer: self.optimizer_bytes()?, ema: self.ema_bytes()? })
     }
 
-    fn optimizer_bytes(&mut self) -> Result<Vec<u8>> {
-        Self::optimizer_bytes(self)
-    }
-
-    fn ema_bytes(&mut self) -> Result<Option<Vec<u8>>> {
-        Self::ema_bytes(self)
-    }
-
-    fn load(&mut self, model: &[u8], optimizer: &[u8], ema: Option<&[u8]>) -> Result<()> {
-        self.load(model, optimizer, ema)
-    }
-
-    fn load_model(&mut self, model: &[u8]) -> Result<()> {
-        self.load_model(model)
+    fn load(&mut self, saved: &Saved) -> Result<()> {
+        self.load(&saved.model, &saved.optimizer, saved.ema.as_deref())
     }
 }

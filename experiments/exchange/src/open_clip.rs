@@ -31,8 +31,9 @@ const BERT: &str = "bert-base-uncased";
 /// A fixed table that was written by another program in `f32` differs from ours by rounding alone.
 const SAME_TABLE: f32 = 1e-4;
 
-/// Fields of a tower that change what it computes, and the values with which they change nothing.
-const VISION_FIELDS: [&str; 9] = [
+/// Fields of a tower that change what its blocks compute, and those of the text tower alone; null or false, they
+/// change nothing.
+const BLOCK_FIELDS: [&str; 9] = [
     "ls_init_value",
     "act_kwargs",
     "norm_kwargs",
@@ -43,19 +44,7 @@ const VISION_FIELDS: [&str; 9] = [
     "scale_attn",
     "scale_fc",
 ];
-const TEXT_FIELDS: [&str; 11] = [
-    "ls_init_value",
-    "act_kwargs",
-    "norm_kwargs",
-    "qk_norm",
-    "scaled_cosine_attn",
-    "scale_heads",
-    "scale_attn_inner",
-    "scale_attn",
-    "scale_fc",
-    "proj_bias",
-    "embed_cls",
-];
+const TEXT_FIELDS: [&str; 2] = ["proj_bias", "embed_cls"];
 
 /// Writes a folder that `open_clip.create_model_and_transforms("local-dir:FOLDER")` loads. `card` is the
 /// model card.
@@ -180,9 +169,9 @@ fn refuse(path: &Path, field: &str, value: &Value, problem: &str, hint: &str) ->
 
 fn architecture(path: &Path, config: &Value) -> Result<Architecture> {
     let inner = config.get("model_cfg").unwrap_or(config);
-    for (tower, fields) in [("vision_cfg", VISION_FIELDS.as_slice()), ("text_cfg", &TEXT_FIELDS)] {
+    for (tower, fields) in [("vision_cfg", [].as_slice()), ("text_cfg", &TEXT_FIELDS)] {
         let Some(tower_config) = inner.get(tower) else { continue };
-        for field in fields {
+        for field in BLOCK_FIELDS.iter().chain(fields) {
             let set =
                 tower_config.get(field).filter(|value| !matches!(value, Value::Null | Value::Bool(false)));
             if let Some(value) = set {

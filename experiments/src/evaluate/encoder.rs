@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
-use shoestring_data::Tokenizer;
+use shoestring_data::DataError;
 use shoestring_data::picture::{View, mean_std};
+use shoestring_data::streams::{Stream, TEXT};
+use shoestring_data::text::{Tokenizer, reduce};
 use shoestring_engine::{Clip, Images, Texts, checkpoint};
 use shoestring_exchange::{Interpolation, Model, Preprocess, ResizeMode, engine_bytes};
-use shoestring_planner::recipe::{self, ImagePreparation, Normalisation, Precision};
+use shoestring_planner::recipe::{self, ImagePreparation, Normalisation, Precision, TextReduction};
 
 use crate::run::RunError;
 
@@ -76,18 +78,12 @@ impl Encoder {
         Ok(self.clip.encode_texts(&Texts { batch, text_tokens: length, token_ids })?)
     }
 
-    /// The ids of a caption at the model's text length; the end of a longer one is cut off, as in
+    /// Writes the ids of a caption at the model's text length; the end of a longer one is cut off, as in
     /// `open_clip`.
-    #[must_use]
-    pub fn tokens(&self, caption: &str) -> Vec<u32> {
-        let length = self.text_tokens();
-        let markers = self.tokenizer.markers();
-        let mut ids = vec![markers.start];
-        ids.extend(self.tokenizer.encode(caption));
-        ids.truncate(length.saturating_sub(1));
-        ids.push(markers.end);
-        ids.resize(length, 0);
-        ids
+    pub fn tokenize(&self, caption: &str, ids: &mut [u32]) -> Result<(), DataError> {
+        // Nothing is drawn to cut off an end.
+        let mut stream = Stream::new(0, TEXT, 0);
+        reduce(self.tokenizer, caption, TextReduction::Truncate, &mut stream, ids)
     }
 }
 

@@ -224,10 +224,13 @@ pub fn retrieval(
         .flat_map(|(image, pair)| pair.captions.iter().map(move |caption| (image as u32, caption.as_str())))
         .collect();
     let total = (captions.len() + pairs.len()) as u64;
-    let ids: Vec<u32> = captions.par_iter().flat_map_iter(|(_, caption)| encoder.tokens(caption)).collect();
     let mut step = |done| proceed(Progress { done, total });
     let image_of = |caption: u64| captions[caption as usize].0;
     let length = encoder.text_tokens();
+    let mut ids = vec![0; captions.len() * length];
+    ids.par_chunks_mut(length)
+        .zip(&captions)
+        .try_for_each(|(ids, (_, caption))| encoder.tokenize(caption, ids))?;
     let stopped = embed_ids(encoder, embeddings, "texts", &ids, length, batch, &image_of, &mut step)?;
     if let Some(stopped) = stopped {
         return Ok(Err(stopped));

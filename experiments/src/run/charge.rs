@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use shoestring_ledger::{BudgetGuard, Clock, Purpose, Quantum, Refused, ReserveError, Terms};
+use shoestring_ledger::{BudgetGuard, Clock, Purpose, Quantum, Refused, ReserveError};
 use shoestring_planner::recipe::Recipe;
 use shoestring_planner::units::Usd;
 
@@ -68,19 +68,8 @@ impl Charge {
     ) -> Result<Result<Self, Refused>, RunError> {
         let since = clock.elapsed();
         let (lock, _) = RunLock::take(directory.root(), &directory.lock())?;
-        let terms = Terms {
-            run: recipe.name.clone(),
-            cap: recipe.budget.cap_usd,
-            usd_per_hour: recipe.hardware.usd_per_hour,
-            price_source: recipe.hardware.price_source.clone(),
-            price_as_of: None,
-        };
-        let (mut guard, mut told) = money::open(&directory.ledger(), &clock, terms, since, money.budget)?;
-        guard.set_billing(recipe.hardware.billing());
-        let worst_usd_per_hour = recipe.hardware.max_usd_per_hour;
-        if let Some(worst) = worst_usd_per_hour {
-            guard.reckon_with(worst);
-        }
+        let (mut guard, mut told) =
+            money::of_recipe(&directory.ledger(), &clock, recipe, since, money.budget)?;
         let mut price = money.price.map(PriceFile::new);
         follow_price(&mut price, &mut guard, step, &mut told)?;
         let ended = Ended::of(guard.rows());
@@ -106,7 +95,7 @@ impl Charge {
             last: start,
             slowest: 0.0,
             price,
-            worst_usd_per_hour,
+            worst_usd_per_hour: recipe.hardware.max_usd_per_hour,
             told,
             _lock: lock,
         }))

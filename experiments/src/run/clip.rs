@@ -6,13 +6,14 @@ use shoestring_data::evaluation::{Tally, class_embeddings};
 use shoestring_data::picture::View;
 use shoestring_data::{Batch, DataError, EvaluationSet, Loader, Prefetcher};
 use shoestring_engine::{
-    Images, StepInput, Texts, Trainer, Training, learning_rate_at, multiplies_bf16, resolved_precision,
+    DeviceTrainer, Images, StepInput, Texts, Trainer, Training, learning_rate_at, multiplies_bf16,
+    resolved_precision,
 };
 use shoestring_planner::architecture::Architecture;
 use shoestring_planner::recipe::{EvaluatedWeights, Precision, Recipe, Stage};
 use shoestring_planner::units::Samples;
 
-use super::device::{Place, gpu_trainer};
+use super::device::Place;
 use super::error::RunError;
 use super::executor::{Evaluated, Executor, Proceed, Saved, Stepped};
 use super::start::Train;
@@ -118,7 +119,7 @@ impl Train for Workshop<'_> {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.place.note.iter().cloned().collect();
-        if !self.place.on_gpu {
+        if self.place.gpu.is_none() {
             warnings.extend(precision_warning(self.recipe));
         }
         warnings.extend(self.start.iter().map(|start| start.note.clone()));
@@ -140,23 +141,22 @@ impl Train for Workshop<'_> {
         if let Some(stage) = recipe.stages.first() {
             first.vision_cfg.image_size = stage.image_size_px;
         }
-        let mut trainer: Box<dyn Training> = if self.place.on_gpu {
-            Box::new(gpu_trainer(&first, recipe)?)
-        } else {
-            Box::new(Trainer::new(&first, &recipe.optimizer, recipe.seed)?)
-        };
+        let mut trainer = Trainer::new(&first, &recipe.optimizer, recipe.seed)?;
         if let Some(start) = &self.start {
             trainer.set_image_size(start.image_size_px())?;
-            let own = trainer.model_bytes()?;
-            trainer.load_model(&start.model_bytes(&own)?)?;
+            trainer.load_model(&start.model_bytes(&trainer.model_bytes()?)?)?;
             trainer.set_image_size(first.vision_cfg.image_size)?;
         }
+        let (trainer, footprint): (Box<dyn Training>, _) = match &self.place.gpu {
+            Some(gpu) => (Box::new(DeviceTrainer::new(trainer, gpu)?), GPU),
+            None => (Box::new(trainer), HOST),
+        };
         Ok(Box::new(ClipExecutor {
             measured: recipe.evaluation.weights,
             architecture: recipe.architecture.clone(),
             stages: recipe.stages.clone(),
             data: self.stages.clone(),
-            footprint: if self.place.on_gpu { GPU } else { HOST },
+            footprint,
             trainer,
             stage: 0,
             stage_step: 0,
@@ -229,7 +229,7 @@ impl Executor for ClipExecutor {
         drawn: &Drawn,
     ) -> Result<(), RunError> {
         self.trainer.set_image_size(self.stages[stage].image_size_px)?;
-        self.trainer.load(&saved.model, &saved.optimizer, saved.ema.as_deref())?;
+        self.trainer.load(saved)?;
         self.drawn_before = drawn.clone();
         self.draw_from(stage, stage_step)
     }
@@ -260,13 +260,8 @@ impl Executor for ClipExecutor {
     }
 
     fn save(&mut self) -> Result<Saved, RunError> {
-        let trainer = &mut self.trainer;
-        trainer.check_finite()?;
-        Ok(Saved {
-            model: trainer.model_bytes()?,
-            optimizer: trainer.optimizer_bytes()?,
-            ema: trainer.ema_bytes()?,
-        })
+        self.trainer.check_finite()?;
+        Ok(self.trainer.save()?)
     }
 
     fn drawn(&self) -> Drawn {

@@ -1,5 +1,7 @@
 //! What the course of a run needs of training: the seam between money and machine learning.
 
+pub(crate) use shoestring_engine::Saved;
+
 use crate::records::Accuracy;
 
 use super::error::RunError;
@@ -18,15 +20,6 @@ pub(crate) struct Stepped {
     pub(crate) learning_rate: f64,
     /// Which number was not finite, so that the step changed nothing.
     pub(crate) skipped: Option<String>,
-}
-
-/// What a checkpoint holds of training, each as the bytes of a safetensors file.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Saved {
-    pub(crate) model: Vec<u8>,
-    pub(crate) optimizer: Vec<u8>,
-    /// The running mean of the weights, where the recipe asks for one.
-    pub(crate) ema: Option<Vec<u8>>,
 }
 
 /// What an evaluation reports.

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use shoestring_engine::resolved_precision;
-use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock, Terms};
+use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SystemClock};
 use shoestring_planner::recipe::{Precision, Recipe, Start};
 use shoestring_planner::units::{Samples, Usd};
 
@@ -74,7 +74,7 @@ impl Order<'_> {
             // A run of an older program does not say, and goes on as it began.
             recipe.optimizer.precision = match RunDirectory::new(self.directory).frozen_recipe()? {
                 Some(frozen) => frozen.optimizer.precision,
-                None if place.on_gpu => Some(Precision::Bf16),
+                None if place.gpu.is_some() => Some(Precision::Bf16),
                 None => Some(resolved_precision(&recipe.architecture, None)),
             };
         }
@@ -266,16 +266,9 @@ pub(crate) fn carry_out(
         directory.freeze(recipe, order.text)?;
     }
     let mut log = Log::open(&directory.log())?;
-    let terms = Terms {
-        run: recipe.name.clone(),
-        cap: recipe.budget.cap_usd,
-        usd_per_hour: recipe.hardware.usd_per_hour,
-        price_source: recipe.hardware.price_source.clone(),
-        price_as_of: None,
-    };
     let clock = Arc::clone(&options.clock);
-    let (mut guard, told) =
-        money::open(&directory.ledger(), &clock, terms, since, options.budget.as_deref())?;
+    let (guard, told) =
+        money::of_recipe(&directory.ledger(), &clock, recipe, since, options.budget.as_deref())?;
     directory.refreeze(recipe)?;
     if let Some(holder) = stale {
         let text = format!("taking over from process {} on {}, which is gone", holder.pid, holder.host);
@@ -283,10 +276,6 @@ pub(crate) fn carry_out(
     }
     for text in &told {
         log.say(clock.now(), observer, text);
-    }
-    guard.set_billing(recipe.hardware.billing());
-    if let Some(worst) = recipe.hardware.max_usd_per_hour {
-        guard.reckon_with(worst);
     }
     let ended = Ended::of(guard.rows());
     let till = Till::new(guard, options.lease.clone());

@@ -7,9 +7,7 @@ mod resize;
 
 pub use self::decode::{DecodeError, MAX_BYTES, MAX_PIXELS, decode, decode_view, jpeg_shape};
 pub use self::kept::kept_patches;
-pub use self::resize::{
-    Region, View, mean_std, random_resized_crop, resize_normalised, resize_view, resize_whole,
-};
+pub use self::resize::{Region, View, mean_std, random_resized_crop, resize_view, resize_whole};
 
 /// A picture: 8-bit red, green, blue, row by row from the top, without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]

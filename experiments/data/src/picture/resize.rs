@@ -215,14 +215,6 @@ pub fn resize_whole(picture: &Rgb, width: u32, height: u32, how: Interpolation) 
     Rgb { width, height, pixels: resized(picture, window, width, height, how) }
 }
 
-/// As [`resize_view`] of a region, bicubic, normalised as `ImageNet`.
-///
-/// # Panics
-/// As [`resize_view`].
-pub fn resize_normalised(picture: &Rgb, region: Region, size_px: u32, out: &mut [f32]) {
-    resize_view(picture, View::Region(region), size_px, ImagePreparation::default(), out);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,7 +227,7 @@ mod tests {
 
     fn squared(picture: &Rgb, region: Region, size: u32) -> Vec<f32> {
         let mut out = vec![f32::NAN; (3 * size * size) as usize];
-        resize_normalised(picture, region, size, &mut out);
+        resize_view(picture, View::Region(region), size, ImagePreparation::default(), &mut out);
         out
     }
 

@@ -22,7 +22,7 @@ use crate::error::Result;
 
 /// The first NVIDIA GPU, where this build can use one (feature `cuda`) and there is one.
 pub fn first_gpu() -> Result<Option<Device>> {
-    if candle_core::utils::cuda_is_available() { Ok(Some(Device::new_cuda(0)?)) } else { Ok(None) }
+    if knows_gpus() { Ok(Some(Device::new_cuda(0)?)) } else { Ok(None) }
 }
 
 /// Whether this build can use NVIDIA GPUs.

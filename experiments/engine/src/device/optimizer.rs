@@ -6,7 +6,7 @@ use candle_core::{Tensor, Var};
 use shoestring_planner::recipe::Optimizer;
 
 use crate::error::{EngineError, Result};
-use crate::optimizer::{decays, rate_factors};
+use crate::optimizer::{AdamW, decays};
 
 /// Running means of one tensor's gradient and of its square.
 #[derive(Clone, Debug)]
@@ -17,25 +17,22 @@ pub(super) struct Moments {
 
 /// [`crate::AdamW`]'s formula, in candle's operations: some ten passes over a tensor.
 ///
-/// `steps` counts this one. Gradients are multiplied with `gradient_factor`. Returns the first tensor of which no
-/// number changed, where `check_movement` asks for it.
+/// `host` has the settings, and counts this step already. Gradients are multiplied with `gradient_factor`. Returns
+/// the first tensor of which no number changed, where `check_movement` asks for it.
 pub(super) fn step(
-    settings: &Optimizer,
-    steps: u64,
+    host: &AdamW,
     weights: &BTreeMap<String, Var>,
     moments: &mut BTreeMap<String, Moments>,
     gradients: &BTreeMap<String, Tensor>,
     (learning_rate, gradient_factor): (f64, f64),
     check_movement: bool,
 ) -> Result<Option<String>> {
-    let Optimizer { beta1, beta2, epsilon, weight_decay, .. } = *settings;
+    let Optimizer { beta1, beta2, epsilon, weight_decay, .. } = host.settings;
     // Beyond this both corrections are 1 to the last bit.
-    let steps = i32::try_from(steps).unwrap_or(i32::MAX);
+    let steps = i32::try_from(host.steps).unwrap_or(i32::MAX);
     let second_factor = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
-    let names = weights.keys().map(String::as_str);
-    let factors = rate_factors(settings.layer_decay.unwrap_or(1.0), names);
     let mut unmoved = None;
-    for ((name, weight), rate_factor) in weights.iter().zip(factors) {
+    for ((name, weight), rate_factor) in weights.iter().zip(&host.rate_factors) {
         let missing = || EngineError::NoGradient { tensor: name.clone() };
         let gradient = (gradients.get(name).ok_or_else(missing)? * gradient_factor)?;
         let Moments { first, second } = moments.get_mut(name).ok_or_else(missing)?;

@@ -1,7 +1,7 @@
 //! The device's way against the one in main memory, on candle's CPU device.
 
 use candle_core::{DType, Device, Tensor};
-use shoestring_planner::architecture::ImagePositions;
+use shoestring_planner::architecture::{Architecture, ImagePositions};
 use shoestring_planner::recipe::{Optimizer, Precision};
 
 use super::contrast::contrast;
@@ -18,6 +18,11 @@ fn settings() -> Optimizer {
         clip_norm: Some(0.5),
         ..Optimizer::default()
     }
+}
+
+fn on_device(architecture: &Architecture, seed: u64) -> DeviceTrainer {
+    let host = Trainer::new(architecture, &settings(), seed).expect("a trainer");
+    DeviceTrainer::new(host, &Device::Cpu).expect("a trainer")
 }
 
 /// The numbers of a safetensors file, by tensor.
@@ -48,11 +53,10 @@ fn ten_steps_are_those_of_the_kernels() {
     for (architecture, kept) in variants().iter().zip(masks(8)) {
         for microbatch in [usize::MAX, 3] {
             let mut host = Trainer::new(architecture, &settings(), 5).expect("a trainer");
-            let mut device =
-                DeviceTrainer::new(architecture, &settings(), 5, &Device::Cpu).expect("a trainer");
+            let mut device = on_device(architecture, 5);
             host.set_microbatch(microbatch);
             device.set_microbatch(microbatch);
-            assert_eq!(device.model_bytes().expect("bytes"), host.model_bytes().expect("bytes"));
+            assert_eq!(device.save().expect("bytes").model, host.model_bytes().expect("bytes"));
             let pairs = Pairs::new(8, kept.clone());
             for step in 0..10 {
                 let (on_host, on_device) =
@@ -67,7 +71,7 @@ fn ten_steps_are_those_of_the_kernels() {
             let tensors = |bytes: Vec<u8>| -> Vec<(String, Vec<f32>)> {
                 numbers(&bytes).into_iter().filter(|(name, _)| !name.ends_with("in_proj_bias")).collect()
             };
-            let found = tensors(device.model_bytes().expect("bytes"));
+            let found = tensors(device.save().expect("bytes").model);
             for ((name, found), (_, expected)) in
                 found.iter().zip(tensors(host.model_bytes().expect("bytes")))
             {
@@ -89,21 +93,18 @@ fn a_checkpoint_goes_from_one_to_the_other_and_back() {
     assert_eq!(architecture.vision_cfg.pos_embed_type, ImagePositions::Learnable);
     architecture.vision_cfg.image_size = 12;
     let pairs = Pairs::new(6, None);
-    let mut device = DeviceTrainer::new(&architecture, &settings(), 1, &Device::Cpu).expect("a trainer");
+    let mut device = on_device(&architecture, 1);
     for _ in 0..3 {
         device.step(&pairs.input(), 1e-3).expect("a step");
     }
-    let save = |trainer: &mut dyn Training| {
-        let (model, state) =
-            (trainer.model_bytes().expect("bytes"), trainer.optimizer_bytes().expect("bytes"));
-        (model, state, trainer.ema_bytes().expect("bytes").expect("a mean"))
-    };
+    let save = |trainer: &mut dyn Training| trainer.save().expect("bytes");
     let saved = save(&mut device);
+    assert!(saved.ema.is_some());
     let mut host = Trainer::new(&architecture, &settings(), 2).expect("a trainer");
-    host.load(&saved.0, &saved.1, Some(&saved.2)).expect("loads");
+    Training::load(&mut host, &saved).expect("loads");
     assert_eq!(save(&mut host), saved);
-    let mut again = DeviceTrainer::new(&architecture, &settings(), 3, &Device::Cpu).expect("a trainer");
-    again.load(&saved.0, &saved.1, Some(&saved.2)).expect("loads");
+    let mut again = on_device(&architecture, 3);
+    again.load(&saved).expect("loads");
     assert_eq!(save(&mut again), saved);
     let (a, b) = (again.step(&pairs.input(), 1e-3), device.step(&pairs.input(), 1e-3));
     assert_eq!(a.expect("a step"), b.expect("a step"), "a loaded trainer goes on with the same bits");
@@ -118,27 +119,27 @@ fn a_checkpoint_goes_from_one_to_the_other_and_back() {
     assert_eq!(rows(&again), trained);
     let mut host = Trainer::new(&architecture, &settings(), 2).expect("a trainer");
     let saved = save(&mut again);
-    host.load(&saved.0, &saved.1, Some(&saved.2)).expect("loads");
+    Training::load(&mut host, &saved).expect("loads");
     for trainer in [&mut host as &mut dyn Training, &mut again] {
         trainer.enter_stage(16, true).expect("another grid");
     }
-    assert_near(&save(&mut again).0, &save(&mut host).0, 1e-7);
-    again.load_model(&save(&mut host).0).expect("loads");
+    assert_near(&save(&mut again).model, &save(&mut host).model, 1e-7);
+    again.load(&save(&mut host)).expect("loads");
     assert!(again.check_finite().is_ok());
 }
 
 #[test]
 fn what_is_not_finite_changes_nothing_and_is_refused_in_the_end() {
     let architecture = &variants()[0];
-    let mut device = DeviceTrainer::new(architecture, &settings(), 1, &Device::Cpu).expect("a trainer");
+    let mut device = on_device(architecture, 1);
     let mut pairs = Pairs::new(4, None);
     pairs.pixels[17] = f32::NAN;
-    let before = device.model_bytes().expect("bytes");
+    let before = device.save().expect("bytes").model;
     for _ in 0..crate::SKIPS_IN_A_ROW {
         let report = device.step(&pairs.input(), 1e-3).expect("a step");
         assert!(report.skipped && report.non_finite.as_deref() == Some("loss"), "{report:?}");
     }
-    assert_eq!(device.model_bytes().expect("bytes"), before);
+    assert_eq!(device.save().expect("bytes").model, before);
     let refused = device.step(&pairs.input(), 1e-3);
     assert!(matches!(refused, Err(EngineError::NonFinite { .. })), "{refused:?}");
     let refused = device.step(&pairs.input(), f64::NAN);

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use shoestring_planner::architecture::Architecture;
-use shoestring_planner::recipe::{Optimizer, Precision};
+use shoestring_planner::recipe::Precision;
 
 use super::contrast::{contrast, number};
 use super::model::Model;
@@ -15,6 +14,7 @@ use crate::error::{EngineError, Result};
 use crate::input::{Images, StepInput, Texts};
 use crate::params::LOGIT_SCALE;
 use crate::trainer::{MOVES_AT, StepReport, Trainer};
+use crate::training::{Saved, Training};
 
 /// Rows of the logit matrix held at a time.
 const LOGIT_ROWS: usize = 4096;
@@ -38,18 +38,12 @@ pub struct DeviceTrainer {
 }
 
 impl DeviceTrainer {
-    /// A model with the initial values of `seed`, those of [`Trainer::new`], and an optimiser without steps.
+    /// Goes on with a trainer on a device.
     ///
-    /// Operands of products are bf16 unless `settings` say otherwise; on candle's CPU device, which multiplies no
-    /// bf16 numbers, they are `f32`.
-    pub fn new(
-        architecture: &Architecture,
-        settings: &Optimizer,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self> {
-        let host = Trainer::new(architecture, settings, seed)?;
-        let operands = match settings.precision {
+    /// Operands of products are bf16 unless the trainer's settings say otherwise; on candle's CPU device, which
+    /// multiplies no bf16 numbers, they are `f32`.
+    pub fn new(host: Trainer, device: &Device) -> Result<Self> {
+        let operands = match host.settings.precision {
             Some(Precision::F32) => DType::F32,
             _ if device.is_cpu() => DType::F32,
             _ => DType::BF16,
@@ -104,11 +98,10 @@ impl DeviceTrainer {
     }
 
     /// Does something with the trainer in main memory, which has everything that the device has.
-    fn on_host<R>(&mut self, work: impl FnOnce(&mut Trainer) -> Result<R>) -> Result<R> {
+    fn on_host(&mut self, work: impl FnOnce(&mut Trainer) -> Result<()>) -> Result<()> {
         self.download()?;
-        let result = work(&mut self.host)?;
-        self.upload()?;
-        Ok(result)
+        work(&mut self.host)?;
+        self.upload()
     }
 
     /// The tensors as a pass sees them: recorded for the backward pass, or not.
@@ -157,8 +150,7 @@ impl DeviceTrainer {
         let steps = self.host.optimizer.steps;
         let rates = (learning_rate, factor);
         let unmoved = optimizer::step(
-            settings,
-            steps,
+            &self.host.optimizer,
             &self.weights,
             &mut self.moments,
             &gradients,
@@ -272,7 +264,7 @@ impl DeviceTrainer {
     }
 }
 
-impl crate::Training for DeviceTrainer {
+impl Training for DeviceTrainer {
     fn set_microbatch(&mut self, samples: usize) {
         self.host.set_microbatch(samples);
     }
@@ -318,27 +310,13 @@ impl crate::Training for DeviceTrainer {
         Ok(())
     }
 
-    fn model_bytes(&mut self) -> Result<Vec<u8>> {
+    fn save(&mut self) -> Result<Saved> {
         self.download()?;
-        self.host.model_bytes()
+        Training::save(&mut self.host)
     }
 
-    fn optimizer_bytes(&mut self) -> Result<Vec<u8>> {
-        self.download()?;
-        self.host.optimizer_bytes()
-    }
-
-    fn ema_bytes(&mut self) -> Result<Option<Vec<u8>>> {
-        self.download()?;
-        self.host.ema_bytes()
-    }
-
-    fn load(&mut self, model: &[u8], optimizer: &[u8], ema: Option<&[u8]>) -> Result<()> {
-        self.host.load(model, optimizer, ema)?;
+    fn load(&mut self, saved: &Saved) -> Result<()> {
+        Training::load(&mut self.host, saved)?;
         self.upload()
-    }
-
-    fn load_model(&mut self, model: &[u8]) -> Result<()> {
-        self.on_host(|host| host.load_model(model))
     }
 }
