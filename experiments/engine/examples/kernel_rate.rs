@@ -3,6 +3,10 @@
 
 use shoestring_engine::measure::kernel_rates;
 
+/// The allocator that the command has: the system's does not give large blocks whole cache lines.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     for rate in kernel_rates(0.4) {
         println!(

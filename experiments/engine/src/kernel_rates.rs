@@ -5,9 +5,9 @@ use std::time::Instant;
 use crate::measure::cpu_time_seconds;
 use crate::ops::level::Level;
 use crate::ops::multiply::{Depth, Epilogue, Left, Right, multiply};
-use crate::ops::pack::{Source, interleave, packed_len, transpose};
+use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, transpose};
 use crate::ops::stored::{Bf16, Stored};
-use crate::ops::tile::{COLUMNS, ROWS};
+use crate::ops::tile::COLUMNS;
 use crate::optimizer::{Factors, update};
 
 /// The rate of one kernel on one thread, by processor time.
@@ -62,15 +62,16 @@ fn product<S: Stored<Real = f32>>(label: &str, sizes: (usize, usize, usize), sec
 /// A weight's gradient as a block computes it: some rows of the left operand, both packed, a segment a slab.
 fn gradient_product((rows, columns): (usize, usize), slabs: usize, seconds: f64) -> KernelRate {
     let of_slab = 111usize;
-    let groups = of_slab.div_ceil(2);
+    let level = Level::current();
+    let groups = groups_of::<Bf16>(level, of_slab);
     let depth = Depth { segments: slabs, groups, last_groups: groups };
-    let left = vec![Bf16::narrow(0.5); slabs * packed_len(rows, ROWS, groups, 2)];
+    let left = vec![Bf16::narrow(0.5); slabs * left_len::<Bf16>(level, rows, groups)];
     let right = vec![Bf16::narrow(0.25); slabs * packed_len(columns, COLUMNS, groups, 2)];
     let all = slabs * of_slab;
     let flops = 2.0 * (rows * columns * all) as f64;
     let bytes = (2 * (rows + columns) * all) as f64;
     rate(format!("weight gradient {rows} x {columns} x {all}"), seconds, flops, bytes, || {
-        let left = Left::packed(&left, rows, depth);
+        let left = Left::packed(level, &left, rows, depth);
         let mut last = Last(0.0);
         multiply(Level::current(), left, 0..rows, Right::packed(&right, columns, depth), &mut last);
         std::hint::black_box(last.0);
@@ -81,9 +82,20 @@ fn gradient_product((rows, columns): (usize, usize), slabs: usize, seconds: f64)
 #[must_use]
 pub fn kernel_rates(seconds: f64) -> Vec<KernelRate> {
     let mut rates = Vec::new();
-    for sizes in
-        [(96, 256, 512), (119, 1152, 384), (119, 384, 1536), (111, 768, 3072), (197, 3072, 768), (16, 64, 18)]
-    {
+    for sizes in [
+        (32, 32, 256),
+        (128, 32, 256),
+        (32, 512, 256),
+        (32, 64, 768),
+        (256, 768, 768),
+        (256, 3072, 768),
+        (96, 256, 512),
+        (119, 1152, 384),
+        (119, 384, 1536),
+        (111, 768, 3072),
+        (197, 3072, 768),
+        (16, 64, 18),
+    ] {
         rates.push(product::<Bf16>("product bf16", sizes, seconds));
     }
     for sizes in [(96, 256, 512), (119, 384, 1536)] {
@@ -109,10 +121,10 @@ pub fn kernel_rates(seconds: f64) -> Vec<KernelRate> {
         );
     }));
     let slab = vec![Bf16(0); 120 * columns];
-    let mut left = vec![Bf16(0); packed_len(columns, ROWS, 60, 2)];
+    let mut left = vec![Bf16(0); left_len::<Bf16>(level, columns, 64)];
     let bytes = (4 * 120 * columns) as f64;
     rates.push(rate(format!("pack activations 120 x {columns}"), seconds, 0.0, bytes, || {
-        interleave::<_, _, ROWS>(level, Source::new(&slab, 120, columns, columns), 60, &mut left);
+        pack::left(level, Source::new(&slab, 120, columns, columns), 64, &mut left);
     }));
     let count = 8 << 20;
     let mut numbers = [(); 3].map(|()| vec![0.1f32; count]);

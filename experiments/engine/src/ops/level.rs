@@ -15,13 +15,15 @@ pub(crate) enum Level {
     Avx512,
     /// AVX-512 with products of bf16 pairs (`vdpbf16ps`).
     Avx512Bf16,
+    /// That, and matrix registers for bf16 (`tdpbf16ps`).
+    Amx,
 }
 
 /// Names a lower level than the processor's, for measurements and for comparing machines.
 const VARIABLE: &str = "SHOESTRING_KERNELS";
 
 impl Level {
-    pub(crate) const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub(crate) const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// The most that this processor can do.
     pub(crate) fn detected() -> Self {
@@ -34,7 +36,10 @@ impl Level {
                 && is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
             {
-                return if is_x86_feature_detected!("avx512bf16") { Self::Avx512Bf16 } else { Self::Avx512 };
+                if !is_x86_feature_detected!("avx512bf16") {
+                    return Self::Avx512;
+                }
+                return if super::amx::permitted() { Self::Amx } else { Self::Avx512Bf16 };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Self::Avx2;
@@ -49,6 +54,7 @@ impl Level {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
+            Self::Amx => "amx",
         }
     }
 
@@ -101,6 +107,6 @@ mod tests {
         assert_eq!(Level::named("").expect("none"), None);
         let error = Level::named("avx1024").expect_err("no such level");
         assert_eq!(error.to_string(), "SHOESTRING_KERNELS is `avx1024`, which names no kernels");
-        assert!(error.hint().is_some_and(|hint| hint.contains("portable, avx2, avx512, avx512-bf16")));
+        assert!(error.hint().is_some_and(|hint| hint.contains("portable, avx2, avx512, avx512-bf16, amx")));
     }
 }

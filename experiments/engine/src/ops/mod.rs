@@ -6,6 +6,8 @@
 //!
 //! Activations are matrices: one row a token, the samples' tokens one after the other.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod layer_norm;
 pub(crate) mod level;
 mod linear;

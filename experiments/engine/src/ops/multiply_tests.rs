@@ -2,9 +2,9 @@
 
 use super::level::Level;
 use super::multiply::{Depth, Epilogue, Left, Right, multiply};
-use super::pack::{Element, Source, interleave, packed_len, transpose};
+use super::pack::{self, Element, Source, groups_of, interleave, left_len, packed_len, transpose};
 use super::stored::{Bf16, Stored};
-use super::tile::{COLUMNS, ROWS};
+use super::tile::COLUMNS;
 use candle_core::WithDType;
 
 /// Keeps the product, with a border that must stay as it is.
@@ -27,7 +27,7 @@ fn value<S: Stored>(x: S) -> f64 {
     x.widen().to_f64()
 }
 
-const SIZES: [(usize, usize, usize); 9] = [
+const SIZES: [(usize, usize, usize); 15] = [
     (1, 1, 2),
     (3, 5, 4),
     (12, 32, 64),
@@ -37,6 +37,13 @@ const SIZES: [(usize, usize, usize); 9] = [
     (40, 70, 130),
     (7, 100, 2),
     (30, 48, 66),
+    // Whole matrix registers, and rows and columns beyond them.
+    (16, 16, 32),
+    (17, 20, 46),
+    (31, 33, 64),
+    (32, 64, 96),
+    (33, 40, 128),
+    (70, 70, 40),
 ];
 
 /// `rows`, `columns`, `depth` at one level: the left operand as it lies and packed, the right one packed from
@@ -59,19 +66,23 @@ fn check<S: Stored>(level: Level, (rows, columns, depth): (usize, usize, usize),
     );
 
     let a_turned: Vec<S> = (0..depth * rows).map(|i| a[i % rows * (depth + 2) + i / rows]).collect();
-    let mut left = vec![S::default(); packed_len(rows, ROWS, whole.groups, S::GROUP)];
-    interleave::<_, _, ROWS>(level, Source::new(&a_turned, depth, rows, rows), whole.groups, &mut left);
+    let padded = Depth::padded::<S>(level, depth);
+    let mut left = vec![S::default(); left_len::<S>(level, rows, padded.groups)];
+    pack::left(level, Source::new(&a_turned, depth, rows, rows), padded.groups, &mut left);
+    let mut padded_right = vec![S::default(); packed_len(columns, COLUMNS, padded.groups, S::GROUP)];
+    let source = Source::new(&b, depth, columns, columns);
+    interleave::<_, _, COLUMNS>(level, source, padded.groups, &mut padded_right);
 
     // Two segments: the first of 16 numbers of the depth, the second of the rest.
     let first = 16.min(depth / S::GROUP * S::GROUP);
     let parts = [0..first, first..depth];
-    let groups = parts.iter().map(|part| part.len().div_ceil(S::GROUP)).max().expect("two");
-    let cut = Depth { segments: 2, groups, last_groups: (depth - first).div_ceil(S::GROUP) };
+    let groups = parts.iter().map(|part| groups_of::<S>(level, part.len())).max().expect("two");
+    let cut = Depth { segments: 2, groups, last_groups: groups_of::<S>(level, depth - first) };
     let (mut cut_left, mut cut_right) = (Vec::new(), Vec::new());
     for part in parts {
-        let mut segment = vec![S::default(); packed_len(rows, ROWS, groups, S::GROUP)];
+        let mut segment = vec![S::default(); left_len::<S>(level, rows, groups)];
         let source = Source::new(&a_turned[part.start * rows..part.end * rows], part.len(), rows, rows);
-        interleave::<_, _, ROWS>(level, source, groups, &mut segment);
+        pack::left(level, source, groups, &mut segment);
         cut_left.extend(segment);
         let mut segment = vec![S::default(); packed_len(columns, COLUMNS, groups, S::GROUP)];
         let source = Source::new(&b[part.start * columns..part.end * columns], part.len(), columns, columns);
@@ -80,11 +91,11 @@ fn check<S: Stored>(level: Level, (rows, columns, depth): (usize, usize, usize),
     }
     let mut operands = vec![
         (Left::rows(&a, rows, depth, depth + 2), Right::packed(&right, columns, whole)),
-        (Left::packed(&left, rows, whole), Right::packed(&right, columns, whole)),
+        (Left::packed(level, &left, rows, padded), Right::packed(&padded_right, columns, padded)),
     ];
     // The first segment must be a full one.
-    if first.div_ceil(S::GROUP) == groups {
-        operands.push((Left::packed(&cut_left, rows, cut), Right::packed(&cut_right, columns, cut)));
+    if groups_of::<S>(level, first) == groups {
+        operands.push((Left::packed(level, &cut_left, rows, cut), Right::packed(&cut_right, columns, cut)));
     }
     for (way, (left, right)) in operands.into_iter().enumerate() {
         let stride = columns + 3;
@@ -123,8 +134,8 @@ fn odd_depths_are_filled_up_with_zeros() {
         let b: Vec<Bf16> = wave(depth * columns, 1.3);
         let whole = Depth::whole::<Bf16>(depth);
         // What was there before must not matter, not even where it is not a number.
-        let mut left = vec![Bf16(0x7fc0); packed_len(rows, ROWS, whole.groups, 2)];
-        interleave::<_, _, ROWS>(level, Source::new(&a, depth, rows, rows), whole.groups, &mut left);
+        let mut left = vec![Bf16(0x7fc0); left_len::<Bf16>(level, rows, whole.groups)];
+        pack::left(level, Source::new(&a, depth, rows, rows), whole.groups, &mut left);
         let mut right = vec![Bf16(0x7fc0); packed_len(columns, COLUMNS, whole.groups, 2)];
         interleave::<_, _, COLUMNS>(
             level,
@@ -133,7 +144,7 @@ fn odd_depths_are_filled_up_with_zeros() {
             &mut right,
         );
         let mut found = Whole { out: vec![0f32; rows * columns], stride: columns };
-        let (left, right) = (Left::packed(&left, rows, whole), Right::packed(&right, columns, whole));
+        let (left, right) = (Left::packed(level, &left, rows, whole), Right::packed(&right, columns, whole));
         multiply(level, left, 0..rows, right, &mut found);
         for i in 0..rows {
             for j in 0..columns {

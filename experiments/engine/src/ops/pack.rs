@@ -5,7 +5,7 @@
 
 use super::level::Level;
 use super::stored::{Bf16, Stored};
-use super::tile::COLUMNS;
+use super::tile::{COLUMNS, ROWS};
 
 /// A number that can be packed as `S`.
 pub(crate) trait Element<S: Stored>: Copy + Send + Sync {
@@ -15,6 +15,12 @@ pub(crate) trait Element<S: Stored>: Copy + Send + Sync {
     #[inline(always)]
     fn interleave_at<const PANEL: usize>(_: Level, source: Source<'_, Self>, groups: usize, out: &mut [S]) {
         interleave_plain::<Self, S, PANEL>(source, groups, out);
+    }
+
+    /// [`turn`] with the instructions of a level.
+    #[inline(always)]
+    fn turn_at(_: Level, source: Source<'_, Self>, groups: usize, out: &mut [S]) {
+        turn_plain(source, groups, out);
     }
 
     /// [`transpose`] with the instructions of a level.
@@ -43,6 +49,71 @@ impl<'a, E> Source<'a, E> {
 /// Numbers that a packed operand of these sizes takes.
 pub(crate) fn packed_len(columns: usize, panel: usize, groups: usize, group: usize) -> usize {
     columns.div_ceil(panel) * panel * groups * group
+}
+
+/// How a left operand is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeftLayout {
+    /// [`interleave`] with panels of [`ROWS`].
+    Panels,
+    /// [`turn`].
+    Rows,
+}
+
+impl LeftLayout {
+    /// The one that a level's kernels want.
+    pub(crate) fn of<S: Stored>(level: Level) -> Self {
+        if S::in_matrix_registers(level) { Self::Rows } else { Self::Panels }
+    }
+}
+
+/// Groups of the depth that a matrix register holds.
+pub(crate) const MATRIX_GROUPS: usize = 16;
+
+/// Groups that an operand of this depth is packed with, so that the level's best kernel can take it.
+pub(crate) fn groups_of<S: Stored>(level: Level, depth: usize) -> usize {
+    let groups = depth.div_ceil(S::GROUP);
+    if S::in_matrix_registers(level) { groups.next_multiple_of(MATRIX_GROUPS) } else { groups }
+}
+
+/// Numbers that [`left`] makes of `rows` rows of the operand.
+pub(crate) fn left_len<S: Stored>(level: Level, rows: usize, groups: usize) -> usize {
+    match LeftLayout::of::<S>(level) {
+        LeftLayout::Panels => packed_len(rows, ROWS, groups, S::GROUP),
+        LeftLayout::Rows => rows * groups * S::GROUP,
+    }
+}
+
+/// Packs a matrix whose rows are the depth and whose columns are the rows of a left operand.
+pub(crate) fn left<E: Element<S>, S: Stored>(
+    level: Level,
+    source: Source<'_, E>,
+    groups: usize,
+    out: &mut [S],
+) {
+    match LeftLayout::of::<S>(level) {
+        LeftLayout::Panels => interleave::<_, _, ROWS>(level, source, groups, out),
+        LeftLayout::Rows => turn(level, source, groups, out),
+    }
+}
+
+/// Rows made columns: out\[column\]\[row\] = source\[row\]\[column\], zeros up to `groups` groups.
+fn turn<E: Element<S>, S: Stored>(level: Level, source: Source<'_, E>, groups: usize, out: &mut [S]) {
+    assert!(source.rows <= groups * S::GROUP);
+    assert_eq!(out.len(), source.columns * groups * S::GROUP);
+    E::turn_at(level, source, groups, out);
+}
+
+fn turn_plain<E: Element<S>, S: Stored>(source: Source<'_, E>, groups: usize, out: &mut [S]) {
+    for (column, out) in out.chunks_exact_mut(groups * S::GROUP).enumerate() {
+        for (row, out) in out.iter_mut().enumerate() {
+            *out = if row < source.rows {
+                source.data[row * source.stride + column].stored()
+            } else {
+                S::default()
+            };
+        }
+    }
 }
 
 /// Packs a matrix whose rows are the depth: out\[panel\]\[group\]\[column\]\[part\] =
@@ -138,7 +209,7 @@ impl Element<Bf16> for f32 {
         out: &mut [Bf16],
     ) {
         #[cfg(target_arch = "x86_64")]
-        if level == Level::Avx512Bf16 && (PANEL == 12 || PANEL == 32) {
+        if level >= Level::Avx512Bf16 && (PANEL == 12 || PANEL == 32) {
             // SAFETY: the processor has the instructions; sizes were asserted by `interleave`.
             return unsafe { x86::interleave::<Self, PANEL>(source, groups, out) };
         }
@@ -146,9 +217,19 @@ impl Element<Bf16> for f32 {
         interleave_plain::<Self, Bf16, PANEL>(source, groups, out);
     }
 
+    fn turn_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
+        #[cfg(target_arch = "x86_64")]
+        if level >= Level::Avx512Bf16 {
+            // SAFETY: the processor has the instructions; sizes were asserted by `turn`.
+            return unsafe { x86::turn(source, groups, out) };
+        }
+        let _ = level;
+        turn_plain(source, groups, out);
+    }
+
     fn transpose_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
         #[cfg(target_arch = "x86_64")]
-        if level == Level::Avx512Bf16 {
+        if level >= Level::Avx512Bf16 {
             // SAFETY: the processor has the instructions; sizes were asserted by `transpose`.
             return unsafe { x86::transpose(source, groups, out) };
         }
@@ -170,7 +251,7 @@ impl Element<Self> for Bf16 {
         out: &mut [Self],
     ) {
         #[cfg(target_arch = "x86_64")]
-        if level == Level::Avx512Bf16 && (PANEL == 12 || PANEL == 32) {
+        if level >= Level::Avx512Bf16 && (PANEL == 12 || PANEL == 32) {
             // SAFETY: the processor has the instructions; sizes were asserted by `interleave`.
             return unsafe { x86::interleave::<Self, PANEL>(source, groups, out) };
         }
@@ -178,9 +259,19 @@ impl Element<Self> for Bf16 {
         interleave_plain::<Self, Self, PANEL>(source, groups, out);
     }
 
+    fn turn_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
+        #[cfg(target_arch = "x86_64")]
+        if level >= Level::Avx512Bf16 {
+            // SAFETY: the processor has the instructions; sizes were asserted by `turn`.
+            return unsafe { x86::turn(source, groups, out) };
+        }
+        let _ = level;
+        turn_plain(source, groups, out);
+    }
+
     fn transpose_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Self]) {
         #[cfg(target_arch = "x86_64")]
-        if level == Level::Avx512Bf16 {
+        if level >= Level::Avx512Bf16 {
             // SAFETY: the processor has the instructions; sizes were asserted by `transpose`.
             return unsafe { x86::transpose(source, groups, out) };
         }
@@ -301,6 +392,38 @@ mod x86 {
                         } else {
                             _mm512_storeu_si512(to.cast(), both);
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// AVX-512 with BW, VL and BF16; `out` as long as [`super::turn`] asserts.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    pub(super) unsafe fn turn<E: Loads>(source: Source<'_, E>, groups: usize, out: &mut [Bf16]) {
+        for first in (0..source.columns).step_by(16) {
+            let taken = (source.columns - first).min(16);
+            for block in (0..groups).step_by(16) {
+                let kept = (groups - block).min(16);
+                // SAFETY: `taken` numbers of existing rows are read, and `kept` pairs of a row of `out` written.
+                unsafe {
+                    let mut pairs = [_mm512_setzero_si512(); 16];
+                    for (index, register) in pairs.iter_mut().enumerate() {
+                        let at = |row: usize| {
+                            if row < source.rows {
+                                E::spread(source.data.as_ptr().add(row * source.stride + first), taken)
+                            } else {
+                                _mm512_setzero_si512()
+                            }
+                        };
+                        let row = 2 * (block + index);
+                        *register = _mm512_or_si512(at(row), _mm512_slli_epi32::<16>(at(row + 1)));
+                    }
+                    let columns = transposed(pairs);
+                    for (index, &column) in columns.iter().enumerate().take(taken) {
+                        let to = ((first + index) * groups + block) * 2;
+                        _mm512_mask_storeu_epi32(out.as_mut_ptr().add(to).cast(), mask16(kept), column);
                     }
                 }
             }

@@ -32,7 +32,7 @@ macro_rules! widest {
                 use $crate::ops::level::Level;
                 match Level::current() {
                     // SAFETY: a level is never above what the processor has.
-                    Level::Avx512 | Level::Avx512Bf16 => return unsafe { avx512($($arg),*) },
+                    Level::Avx512 | Level::Avx512Bf16 | Level::Amx => return unsafe { avx512($($arg),*) },
                     // SAFETY: likewise.
                     Level::Avx2 => return unsafe { avx2($($arg),*) },
                     Level::Portable => {}

@@ -2,7 +2,7 @@
 
 use super::level::Level;
 use super::pack::Element;
-use super::tile::{Kernel, kernel_bf16, kernel_f32, portable};
+use super::tile::{Kernel, kernel_bf16, kernel_f32, kernel_f64, matrix_kernel_bf16};
 use crate::gradients::Gradient;
 use crate::real::Real;
 use crate::tower::{AllBuffers, Buffers};
@@ -25,8 +25,19 @@ pub(crate) trait Stored: Element<Self> + Default + std::fmt::Debug + 'static {
     /// Rounded to the nearest, ties to even. NaN stays NaN.
     fn narrow(x: Self::Real) -> Self;
     fn widen(self) -> Self::Real;
-    /// The kernel of products at a level.
+    /// The kernel of products at a level, for operands of any shape.
     fn kernel(level: Level) -> Kernel<Self>;
+
+    /// Whether a level multiplies such numbers in matrix registers, as far as an operand's shape allows it.
+    fn in_matrix_registers(_: Level) -> bool {
+        false
+    }
+
+    /// The kernel for that.
+    fn matrix_kernel() -> Option<Kernel<Self>> {
+        None
+    }
+
     /// A dense gradient of such numbers.
     fn gradient(numbers: Vec<Self>) -> Gradient<Self::Real>;
     /// The buffers for such numbers.
@@ -52,6 +63,14 @@ impl Stored for Bf16 {
 
     fn kernel(level: Level) -> Kernel<Self> {
         kernel_bf16(level)
+    }
+
+    fn in_matrix_registers(level: Level) -> bool {
+        level == Level::Amx
+    }
+
+    fn matrix_kernel() -> Option<Kernel<Self>> {
+        matrix_kernel_bf16()
     }
 
     fn gradient(numbers: Vec<Self>) -> Gradient<f32> {
@@ -107,7 +126,7 @@ impl Stored for f64 {
     }
 
     fn kernel(_: Level) -> Kernel<Self> {
-        portable::<Self>
+        kernel_f64()
     }
 
     fn gradient(numbers: Vec<Self>) -> Gradient<Self> {

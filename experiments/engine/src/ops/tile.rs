@@ -1,6 +1,6 @@
 //! The innermost loops of products: one tile of the result, kept in registers over the whole depth.
 //!
-//! A tile is at most [`ROWS`] x [`COLUMNS`]. For AVX-512: 12 rows of two registers are 24 accumulators; with
+//! A tile is at most [`ROWS`] x [`COLUMNS`], with matrix registers [`super::amx::ROWS`] x [`COLUMNS`]. For AVX-512: 12 rows of two registers are 24 accumulators; with
 //! the two registers of the right operand and one broadcast number of the left that is 27 of 32. A step of
 //! the loop does 24 multiply-adds with 14 loads, so it runs at the rate of the multiply-adds (one a cycle: 64
 //! FLOPs a cycle and core in bf16, 32 in f32), from the second-level cache too. What lies further away would
@@ -12,13 +12,15 @@ use crate::real::Real;
 
 /// Rows of a tile.
 pub(crate) const ROWS: usize = 12;
+/// Rows of the tallest tile that a kernel has.
+pub(crate) const MOST_ROWS: usize = 32;
 /// Columns of a tile: two AVX-512 registers of `f32`.
 pub(crate) const COLUMNS: usize = 32;
 
 /// One tile of a result, row-major.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(crate) struct Tile<R>(pub(crate) [[R; COLUMNS]; ROWS]);
+pub(crate) struct Tile<R>(pub(crate) [[R; COLUMNS]; MOST_ROWS]);
 
 /// Where the operands of a tile lie. The depth is cut into segments of `groups` groups of [`Stored::GROUP`]
 /// numbers, the last one of `last_groups`.
@@ -60,22 +62,38 @@ impl Ahead {
     }
 }
 
-/// Computes `rows` (1 to [`ROWS`]) rows of a tile; with `narrow` only the first half of the columns.
+/// Computes and writes the first rows of a tile, as many as the first argument says; with `narrow` only the first half
+/// of their columns.
 ///
 /// # Safety
 /// The processor has the instructions of the kernel's level; the operands' pointers reach every number that
-/// their strides and counts name.
-pub(crate) type Kernel<S> = unsafe fn(usize, bool, &Operands<S>, &mut Tile<<S as Stored>::Real>);
+/// their strides and counts name; the tile can be written.
+pub(crate) type Compute<S> = unsafe fn(usize, bool, &Operands<S>, *mut Tile<<S as Stored>::Real>);
+
+/// A kernel and the tiles that it can compute.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel<S: Stored> {
+    pub(crate) compute: Compute<S>,
+    /// The most and the fewest rows of a tile.
+    pub(crate) rows: usize,
+    pub(crate) fewest: usize,
+}
+
+impl<S: Stored> Kernel<S> {
+    const fn any(compute: Compute<S>) -> Self {
+        Self { compute, rows: ROWS, fewest: 1 }
+    }
+}
 
 /// The kernel's definition, and the one for processors without a faster one.
 ///
 /// # Safety
-/// As [`Kernel`].
+/// As [`Compute`].
 pub(crate) unsafe fn portable<S: Stored>(
     rows: usize,
     _: bool,
     operands: &Operands<S>,
-    tile: &mut Tile<S::Real>,
+    tile: *mut Tile<S::Real>,
 ) {
     let mut row = 0;
     while row < rows {
@@ -95,12 +113,12 @@ pub(crate) unsafe fn portable<S: Stored>(
 /// Rows `first..first + N` of a tile. `FUSED`: multiplied and added with one rounding.
 ///
 /// # Safety
-/// As [`Kernel`], for these rows.
+/// As [`Compute`], for these rows.
 #[inline(always)]
 unsafe fn some_rows<S: Stored, const N: usize, const FUSED: bool>(
     first: usize,
     o: &Operands<S>,
-    tile: &mut Tile<S::Real>,
+    tile: *mut Tile<S::Real>,
 ) {
     let mut sums = [[S::Real::ZERO; COLUMNS]; N];
     for segment in 0..o.segments {
@@ -122,31 +140,51 @@ unsafe fn some_rows<S: Stored, const N: usize, const FUSED: bool>(
             }
         }
     }
-    tile.0[first..first + N].copy_from_slice(&sums);
+    for (n, sums) in sums.into_iter().enumerate() {
+        // SAFETY: the tile has these rows.
+        unsafe { tile.cast::<[S::Real; COLUMNS]>().add(first + n).write(sums) };
+    }
 }
 
 /// The best kernel for bf16 that a level has.
 pub(crate) fn kernel_bf16(level: Level) -> Kernel<Bf16> {
     #[cfg(target_arch = "x86_64")]
     match level {
-        Level::Avx512Bf16 => return x86::bf16,
-        Level::Avx512 | Level::Avx2 => return x86::avx2::<Bf16>,
+        Level::Avx512Bf16 | Level::Amx => return Kernel::any(x86::bf16),
+        Level::Avx512 | Level::Avx2 => return Kernel::any(x86::avx2::<Bf16>),
         Level::Portable => {}
     }
     let _ = level;
-    portable::<Bf16>
+    Kernel::any(portable::<Bf16>)
+}
+
+/// The kernel for operands that [`Stored::in_matrix_registers`] laid out.
+pub(crate) fn matrix_kernel_bf16() -> Option<Kernel<Bf16>> {
+    #[cfg(target_arch = "x86_64")]
+    return Some(Kernel {
+        compute: super::amx::bf16,
+        rows: super::amx::ROWS,
+        fewest: super::amx::REGISTER_ROWS,
+    });
+    #[cfg(not(target_arch = "x86_64"))]
+    None
 }
 
 /// The best kernel for `f32` that a level has.
 pub(crate) fn kernel_f32(level: Level) -> Kernel<f32> {
     #[cfg(target_arch = "x86_64")]
     match level {
-        Level::Avx512Bf16 | Level::Avx512 => return x86::single,
-        Level::Avx2 => return x86::avx2::<f32>,
+        Level::Amx | Level::Avx512Bf16 | Level::Avx512 => return Kernel::any(x86::single),
+        Level::Avx2 => return Kernel::any(x86::avx2::<f32>),
         Level::Portable => {}
     }
     let _ = level;
-    portable::<f32>
+    Kernel::any(portable::<f32>)
+}
+
+/// The kernel for `f64`: gradients are checked with it, nothing is trained.
+pub(crate) fn kernel_f64() -> Kernel<f64> {
+    Kernel::any(portable::<f64>)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -160,13 +198,13 @@ mod x86 {
     use super::{Bf16, COLUMNS, Operands, Stored, Tile, some_rows};
 
     /// # Safety
-    /// As [`super::Kernel`]; AVX2 and FMA.
+    /// As [`super::Compute`]; AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn avx2<S: Stored>(
         rows: usize,
         _: bool,
         operands: &Operands<S>,
-        tile: &mut Tile<S::Real>,
+        tile: *mut Tile<S::Real>,
     ) {
         let mut row = 0;
         while row < rows {
@@ -187,9 +225,9 @@ mod x86 {
     macro_rules! by_size {
         ($name:ident, $type:ty, $feature:literal, $of_size:ident) => {
             /// # Safety
-            /// As [`super::Kernel`]; the processor has the features named below.
+            /// As [`super::Compute`]; the processor has the features named below.
             #[target_feature(enable = $feature)]
-            pub(super) unsafe fn $name(rows: usize, narrow: bool, o: &Operands<$type>, tile: &mut Tile<f32>) {
+            pub(super) unsafe fn $name(rows: usize, narrow: bool, o: &Operands<$type>, tile: *mut Tile<f32>) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match (rows, narrow) {
@@ -227,9 +265,9 @@ mod x86 {
     by_size!(single, f32, "avx512f", single_of);
 
     /// # Safety
-    /// As [`super::Kernel`].
+    /// As [`super::Compute`].
     #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn bf16_of<const R: usize, const V: usize>(o: &Operands<Bf16>, tile: &mut Tile<f32>) {
+    unsafe fn bf16_of<const R: usize, const V: usize>(o: &Operands<Bf16>, tile: *mut Tile<f32>) {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
         // SAFETY: every address lies within the operands, as the caller promises; a group is four bytes; the
         // registers' types differ in name only.
@@ -262,9 +300,9 @@ mod x86 {
     }
 
     /// # Safety
-    /// As [`super::Kernel`].
+    /// As [`super::Compute`].
     #[target_feature(enable = "avx512f")]
-    unsafe fn single_of<const R: usize, const V: usize>(o: &Operands<f32>, tile: &mut Tile<f32>) {
+    unsafe fn single_of<const R: usize, const V: usize>(o: &Operands<f32>, tile: *mut Tile<f32>) {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
         // SAFETY: every address lies within the operands, as the caller promises.
         unsafe {
@@ -305,11 +343,11 @@ mod x86 {
     /// `R` is at most 12, `V` at most 2.
     #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn store<const R: usize, const V: usize>(sums: &[[__m512; V]; R], tile: &mut Tile<f32>) {
-        for (row, sums) in tile.0.iter_mut().zip(sums) {
+    unsafe fn store<const R: usize, const V: usize>(sums: &[[__m512; V]; R], tile: *mut Tile<f32>) {
+        for (row, sums) in sums.iter().enumerate() {
             for (v, &sum) in sums.iter().enumerate() {
-                // SAFETY: a row has room for two registers.
-                unsafe { _mm512_storeu_ps(row.as_mut_ptr().add(16 * v), sum) };
+                // SAFETY: the tile has `R` rows of two registers.
+                unsafe { _mm512_storeu_ps(tile.cast::<f32>().add(COLUMNS * row + 16 * v), sum) };
             }
         }
     }

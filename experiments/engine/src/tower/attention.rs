@@ -3,10 +3,11 @@
 use super::Work;
 use super::epilogues::{Store, StoreReal};
 use super::norm::{softmax, softmax_backward};
+use crate::ops::level::Level;
 use crate::ops::multiply::{Depth, Left, Right, multiply};
-use crate::ops::pack::{Source, interleave, packed_len, transpose};
+use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, transpose};
 use crate::ops::stored::Stored;
-use crate::ops::tile::{COLUMNS, ROWS};
+use crate::ops::tile::COLUMNS;
 use crate::real::Real;
 
 /// Room for one head's intermediate results.
@@ -27,10 +28,11 @@ impl<S: Stored> HeadRoom<S> {
     pub(super) fn new(work: &Work) -> Self {
         let (tokens, head) = (work.tokens, work.head_width());
         let stride = tokens.next_multiple_of(COLUMNS);
-        let groups = |n: usize| n.div_ceil(S::GROUP);
+        let level = work.attention_level();
+        let groups = |n: usize| groups_of::<S>(level, n);
         let by_token = packed_len(head, COLUMNS, groups(tokens), S::GROUP);
         let by_head = packed_len(tokens, COLUMNS, groups(head), S::GROUP);
-        let left = packed_len(tokens, ROWS, groups(tokens), S::GROUP);
+        let left = left_len::<S>(level, tokens, groups(tokens));
         Self {
             stride,
             packed: vec![S::default(); by_token.max(by_head)],
@@ -50,6 +52,11 @@ struct Head<'a, S> {
 }
 
 impl Work {
+    /// The level of attention's products: matrix registers need as many rows as they have.
+    fn attention_level(&self) -> Level {
+        if self.tokens < 16 { self.level.min(Level::Avx512Bf16) } else { self.level }
+    }
+
     pub(super) fn head_width(&self) -> usize {
         self.tower.width / self.tower.heads
     }
@@ -65,36 +72,37 @@ impl Work {
 
     /// The head as a right operand with the head's width as depth: for A Bᵀ.
     fn across<'a, S: Stored>(&self, head: Head<'_, S>, room: &'a mut [S]) -> Right<'a, S> {
-        let depth = Depth::whole::<S>(self.head_width());
+        let depth = Depth::padded::<S>(self.attention_level(), self.head_width());
         let used = packed_len(self.tokens, COLUMNS, depth.groups, S::GROUP);
         let source = Source::new(head.data, self.tokens, self.head_width(), head.stride);
-        transpose(self.level, source, depth.groups, &mut room[..used]);
+        transpose(self.attention_level(), source, depth.groups, &mut room[..used]);
         Right::packed(&room[..used], self.tokens, depth)
     }
 
     /// The head as a right operand with the tokens as depth: for A B.
     fn along<'a, S: Stored>(&self, head: Head<'_, S>, room: &'a mut [S]) -> Right<'a, S> {
-        let depth = Depth::whole::<S>(self.tokens);
+        let depth = Depth::padded::<S>(self.attention_level(), self.tokens);
         let used = packed_len(self.head_width(), COLUMNS, depth.groups, S::GROUP);
         let source = Source::new(head.data, self.tokens, self.head_width(), head.stride);
-        interleave::<_, _, COLUMNS>(self.level, source, depth.groups, &mut room[..used]);
+        interleave::<_, _, COLUMNS>(self.attention_level(), source, depth.groups, &mut room[..used]);
         Right::packed(&room[..used], self.head_width(), depth)
     }
 
     /// The transpose of a square of tokens as a left operand.
     fn turned<'a, S: Stored>(&self, square: &[S], stride: usize, room: &'a mut [S]) -> Left<'a, S> {
-        let depth = Depth::whole::<S>(self.tokens);
+        let depth = Depth::padded::<S>(self.attention_level(), self.tokens);
         let source = Source::new(square, self.tokens, self.tokens, stride);
-        interleave::<_, _, ROWS>(self.level, source, depth.groups, room);
-        Left::packed(room, self.tokens, depth)
+        pack::left(self.attention_level(), source, depth.groups, room);
+        Left::packed(self.attention_level(), room, self.tokens, depth)
     }
 
     /// The attention probabilities, in `room.scores` and rounded in `room.square`.
     fn probabilities<S: Stored>(&self, queries: Head<'_, S>, keys: Head<'_, S>, room: &mut HeadRoom<S>) {
+        let level = self.attention_level();
         let right = self.across(keys, &mut room.packed);
         let factor = self.score_factor();
         let mut to = StoreReal { factor, out: &mut room.scores, stride: room.stride };
-        multiply(self.level, self.rows_of(queries), 0..self.tokens, right, &mut to);
+        multiply(level, self.rows_of(queries), 0..self.tokens, right, &mut to);
         softmax::<S>(&mut room.scores, self.tokens, room.stride, self.tower.causal, &mut room.square);
     }
 
@@ -102,16 +110,18 @@ impl Work {
     /// (rows, width).
     pub(super) fn attend<S: Stored>(&self, qkv: &[S], mixed: &mut [S], room: &mut HeadRoom<S>) {
         let (width, tokens, head_width) = (self.tower.width, self.tokens, self.head_width());
+        let level = self.attention_level();
+        let by_token = Depth::padded::<S>(level, tokens);
         for (qkv, mixed) in qkv.chunks_exact(tokens * 3 * width).zip(mixed.chunks_exact_mut(tokens * width)) {
             for head in 0..self.tower.heads {
                 let start = head * head_width;
                 let part = |part: usize| Head { data: &qkv[part * width + start..], stride: 3 * width };
                 self.probabilities(part(0), part(1), room);
                 let right = self.along(part(2), &mut room.packed);
-                let left = Left::rows(&room.square, tokens, tokens, room.stride);
+                let left = Left::rows_of_depth(&room.square, tokens, by_token, room.stride);
                 let mut to =
                     Store { bias: None, factor: S::Real::ONE, out: &mut mixed[start..], stride: width };
-                multiply(self.level, left, 0..tokens, right, &mut to);
+                multiply(level, left, 0..tokens, right, &mut to);
             }
         }
     }
@@ -130,6 +140,8 @@ impl Work {
         room: &mut HeadRoom<S>,
     ) {
         let (width, tokens, head_width) = (self.tower.width, self.tokens, self.head_width());
+        let level = self.attention_level();
+        let by_token = Depth::padded::<S>(level, tokens);
         let mixed = mixed.chunks_exact_mut(tokens * width).zip(d_mixed.chunks_exact(tokens * width));
         let samples = qkv.chunks_exact(tokens * 3 * width).zip(mixed);
         for ((qkv, (mixed, d_mixed)), d_qkv) in samples.zip(d_qkv.chunks_mut(tokens * d_stride)) {
@@ -138,26 +150,26 @@ impl Work {
                 let part = |part: usize| Head { data: &qkv[part * width + start..], stride: 3 * width };
                 let dy = Head { data: &d_mixed[start..], stride: width };
                 self.probabilities(part(0), part(1), room);
-                let left = Left::rows(&room.square, tokens, tokens, room.stride);
+                let left = Left::rows_of_depth(&room.square, tokens, by_token, room.stride);
                 let mut to =
                     Store { bias: None, factor: S::Real::ONE, out: &mut mixed[start..], stride: width };
-                multiply(self.level, left, 0..tokens, self.along(part(2), &mut room.packed), &mut to);
+                multiply(level, left, 0..tokens, self.along(part(2), &mut room.packed), &mut to);
                 let mut store = |number: usize, left: Left<'_, S>, right: Right<'_, S>| {
                     let out = &mut d_qkv[number * width + start..];
                     let mut to = Store { bias: None, factor: S::Real::ONE, out, stride: d_stride };
-                    multiply(self.level, left, 0..tokens, right, &mut to);
+                    multiply(level, left, 0..tokens, right, &mut to);
                 };
                 let turned = self.turned(&room.square, room.stride, &mut room.left);
                 store(2, turned, self.along(dy, &mut room.packed));
 
                 let right = self.across(part(2), &mut room.packed);
                 let mut to = StoreReal { factor: S::Real::ONE, out: &mut room.d_scores, stride: room.stride };
-                multiply(self.level, self.rows_of(dy), 0..tokens, right, &mut to);
+                multiply(level, self.rows_of(dy), 0..tokens, right, &mut to);
                 let factor = self.score_factor();
                 let (scores, d_scores) = (&room.scores, &room.d_scores);
                 softmax_backward::<S>(scores, d_scores, tokens, room.stride, factor, &mut room.square);
 
-                let left = Left::rows(&room.square, tokens, tokens, room.stride);
+                let left = Left::rows_of_depth(&room.square, tokens, by_token, room.stride);
                 store(0, left, self.along(part(1), &mut room.packed));
                 let turned = self.turned(&room.square, room.stride, &mut room.left);
                 store(1, turned, self.along(part(0), &mut room.packed));

@@ -11,14 +11,16 @@ use super::{Buffers, Gradients, Kept, Work};
 use crate::error::Result;
 use crate::ops::add_to;
 use crate::ops::multiply::{Depth, Left, Right, multiply};
-use crate::ops::pack::{Source, interleave, packed_len};
+use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len};
 use crate::ops::stored::Stored;
 use crate::ops::tile::{COLUMNS, ROWS};
 use crate::real::Real;
 
 /// Rows of a weight's gradient that one task computes: a few tiles, whose operand stays in the second-level
-/// cache.
-pub(super) const GRADIENT_ROWS: usize = 4 * ROWS;
+/// cache. Matrix registers want more: a task reads all of the right operand.
+pub(super) fn gradient_rows<S: Stored>(work: &Work) -> usize {
+    if S::in_matrix_registers(work.level) { 256 } else { 4 * ROWS }
+}
 
 /// Both operands of the four weights' gradients dyᵀ x, packed, one segment a slab. Used again from block to
 /// block.
@@ -33,12 +35,12 @@ pub(super) struct Operands<S> {
 impl<S: Stored> Operands<S> {
     pub(super) fn take(work: &Work, buffers: &Buffers<S>) -> Self {
         let slabs = work.slabs();
-        let groups = work.slab_rows().div_ceil(S::GROUP);
-        let last_groups = work.slab_range(slabs - 1).len().div_ceil(S::GROUP);
-        let len = |columns: usize, panel: usize| slabs * packed_len(columns, panel, groups, S::GROUP);
+        let groups = groups_of::<S>(work.level, work.slab_rows());
+        let last_groups = groups_of::<S>(work.level, work.slab_range(slabs - 1).len());
         Self {
-            left: shapes(work).map(|(rows, _)| buffers.take(len(rows, ROWS))),
-            right: shapes(work).map(|(_, columns)| buffers.take(len(columns, COLUMNS))),
+            left: shapes(work).map(|(rows, _)| buffers.take(slabs * left_len::<S>(work.level, rows, groups))),
+            right: shapes(work)
+                .map(|(_, columns)| buffers.take(slabs * packed_len(columns, COLUMNS, groups, S::GROUP))),
             depth: Depth { segments: slabs, groups, last_groups },
         }
     }
@@ -66,7 +68,7 @@ impl<S: Stored> Segment<'_, S> {
         stride: usize,
     ) {
         let source = Source::new(rows, count, columns, stride);
-        interleave::<_, _, ROWS>(work.level, source, self.groups, self.left[matrix]);
+        pack::left(work.level, source, self.groups, self.left[matrix]);
     }
 
     fn keep_right(
@@ -246,19 +248,20 @@ enum Part<'a, S: Stored> {
 /// The four products dyᵀ x over all rows.
 fn weight_gradients<S: Stored>(work: &Work, operands: &Operands<S>, gradients: &mut Gradients<S>) {
     let mut tasks = Vec::new();
+    let of_task = gradient_rows::<S>(work);
     for (matrix, (gradient, (rows, columns))) in gradients.matrices.iter_mut().zip(shapes(work)).enumerate() {
-        let size = GRADIENT_ROWS * columns;
+        let size = of_task * columns;
         let parts: Vec<Part<'_, S>> = match gradient {
             WeightGradient::Once(all) => all.chunks_mut(size).map(Part::Once).collect(),
             WeightGradient::Sum(all) => all.chunks_mut(size).map(Part::Sum).collect(),
         };
         let numbered = parts.into_iter().enumerate();
-        tasks.extend(numbered.map(|(index, part)| (matrix, rows, columns, index * GRADIENT_ROWS, part)));
+        tasks.extend(numbered.map(|(index, part)| (matrix, rows, columns, index * of_task, part)));
     }
     tasks.into_par_iter().with_max_len(1).for_each(|(matrix, rows, columns, first, part)| {
-        let left = Left::packed(&operands.left[matrix], rows, operands.depth);
+        let left = Left::packed(work.level, &operands.left[matrix], rows, operands.depth);
         let right = Right::packed(&operands.right[matrix], columns, operands.depth);
-        let range = first..rows.min(first + GRADIENT_ROWS);
+        let range = first..rows.min(first + of_task);
         match part {
             Part::Once(out) => {
                 let to = Store { bias: None, factor: S::Real::ONE, out, stride: columns };

@@ -8,16 +8,16 @@ use candle_core::WithDType;
 use rayon::prelude::*;
 use shoestring_planner::architecture::ImagePositions;
 
-use super::backward::{From, GRADIENT_ROWS, chunks};
+use super::backward::{From, chunks, gradient_rows};
 use super::epilogues::StoreReal;
 use super::{Buffers, Work};
 use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::input::Images;
 use crate::ops::multiply::{Depth, Epilogue, Left, Right, multiply};
-use crate::ops::pack::{Source, interleave, packed_len, transpose};
+use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, transpose};
 use crate::ops::stored::Stored;
-use crate::ops::tile::{COLUMNS, ROWS};
+use crate::ops::tile::COLUMNS;
 use crate::ops::{ROWS_A_TASK, add_to, in_order, norm_rows, norm_rows_backward};
 use crate::params::{IMAGE_POSITIONS, Parameters};
 use crate::positions::position_table;
@@ -90,7 +90,7 @@ impl<'a> Patches<'a> {
     }
 
     fn groups<S: Stored>(&self) -> usize {
-        self.numbers().div_ceil(S::GROUP)
+        groups_of::<S>(self.work.level, self.numbers())
     }
 
     /// Cuts out the patches of samples from `first` on, one a row, in the order of a convolution kernel (channel,
@@ -146,7 +146,8 @@ impl<'a> Patches<'a> {
             let source = Source::new(numbers, width, self.numbers(), self.numbers());
             transpose(work.level, source, groups, &mut kernel);
         })?;
-        let right = Right::packed(&kernel, width, Depth::whole::<S>(self.numbers()));
+        let depth = Depth::padded::<S>(work.level, self.numbers());
+        let right = Right::packed(&kernel, width, depth);
         let stride = groups * S::GROUP;
         let samples = work.slab_samples();
         let mut x = buffers.take_real(work.rows() * width);
@@ -163,7 +164,7 @@ impl<'a> Patches<'a> {
             }
             let places = self.images.kept_patches.map(|places| &places[first * self.kept..]);
             let mut to = Place { positions: &table, places, kept: self.kept, width, x };
-            let left = Left::rows(&patches, rows, self.numbers(), stride);
+            let left = Left::rows_of_depth(&patches, rows, depth, stride);
             multiply(work.level, left, 0..rows, right, &mut to);
             buffers.give(patches);
         });
@@ -237,10 +238,11 @@ impl<'a> Patches<'a> {
     fn kernel_gradient<S: Stored>(&self, buffers: &Buffers<S>, dx: &[S::Real]) -> Vec<S::Real> {
         let (work, width, numbers) = (self.work, self.work.tower.width, self.numbers());
         let (slabs, samples) = (work.slabs(), work.slab_samples());
-        let groups = (samples * self.kept).div_ceil(S::GROUP);
+        let groups = groups_of::<S>(work.level, samples * self.kept);
         let last = work.samples - (slabs - 1) * samples;
-        let depth = Depth { segments: slabs, groups, last_groups: (last * self.kept).div_ceil(S::GROUP) };
-        let mut left = buffers.take(slabs * packed_len(width, ROWS, groups, S::GROUP));
+        let depth =
+            Depth { segments: slabs, groups, last_groups: groups_of::<S>(work.level, last * self.kept) };
+        let mut left = buffers.take(slabs * left_len::<S>(work.level, width, groups));
         let mut right = buffers.take(slabs * packed_len(numbers, COLUMNS, groups, S::GROUP));
         let segments: Vec<_> = chunks(&mut left, slabs).zip(chunks(&mut right, slabs)).collect();
         let parts = segments.into_par_iter().zip(dx.par_chunks(work.slab_rows() * width)).enumerate();
@@ -254,19 +256,21 @@ impl<'a> Patches<'a> {
                 }
             }
             let source = Source::new(&room, rows, width, width);
-            interleave::<_, _, ROWS>(work.level, source, groups, left);
+            pack::left(work.level, source, groups, left);
             self.cut(slab * samples, numbers, &mut room[..rows * numbers]);
             let source = Source::new(&room, rows, numbers, numbers);
             interleave::<_, _, COLUMNS>(work.level, source, groups, right);
             buffers.give(room);
         });
         let mut gradient = vec![S::Real::ZERO; width * numbers];
-        let tasks = gradient.par_chunks_mut(GRADIENT_ROWS * numbers).enumerate().with_max_len(1);
+        let of_task = gradient_rows::<S>(&work);
+        let tasks = gradient.par_chunks_mut(of_task * numbers).enumerate().with_max_len(1);
         tasks.for_each(|(task, out)| {
-            let first = task * GRADIENT_ROWS;
-            let (left, right) = (Left::packed(&left, width, depth), Right::packed(&right, numbers, depth));
+            let first = task * of_task;
+            let (left, right) =
+                (Left::packed(work.level, &left, width, depth), Right::packed(&right, numbers, depth));
             let to = StoreReal { factor: S::Real::ONE, out, stride: numbers };
-            let range = first..width.min(first + GRADIENT_ROWS);
+            let range = first..width.min(first + of_task);
             multiply(work.level, left, range, right, &mut From { first, to });
         });
         buffers.give(left);
