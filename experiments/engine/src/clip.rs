@@ -244,21 +244,21 @@ impl Clip {
         Ok((tape, if recorded { Var::from_tensor(&pooled)?.into_inner() } else { pooled }))
     }
 
-    fn work(&self, tower: Tower, samples: usize, tokens: usize) -> Work {
-        Work { tower, samples, tokens, level: Level::current(), recompute: self.recompute }
+    fn work<S: Stored>(&self, tower: Tower, samples: usize, tokens: usize) -> Work {
+        Work { tower, samples, tokens, level: S::level(Level::current()), recompute: self.recompute }
     }
 
     /// What the image tower's blocks start from, and their work.
     pub(crate) fn image_start<S: Stored>(&self, images: &Images<'_>) -> Result<(Start<S::Real>, Work)> {
         let (_, kept) = images.check(&self.architecture)?;
-        let work = self.work(vision::tower(&self.architecture), images.batch, kept + 1);
+        let work = self.work::<S>(vision::tower(&self.architecture), images.batch, kept + 1);
         let patches = patches(&self.architecture, work, *images);
         Ok((patches.embed::<S>(&self.parameters, S::buffers(&self.buffers))?, work))
     }
 
     /// What the text tower's blocks start from, and their work.
     pub(crate) fn text_start<S: Stored>(&self, texts: &Texts<'_>) -> Result<(Vec<S::Real>, Work)> {
-        let work = self.work(text::tower(&self.architecture), texts.batch, texts.text_tokens);
+        let work = self.work::<S>(text::tower(&self.architecture), texts.batch, texts.text_tokens);
         let mut x = S::buffers(&self.buffers).take_real(work.rows() * work.tower.width);
         embed(&self.parameters, texts, &mut x)?;
         Ok((x, work))

@@ -4,7 +4,8 @@
 //! in 16 cycles: 1,024 FLOPs a cycle and core, where `vdpbf16ps` does 64 to 128. Two registers of the left operand and
 //! two of the right one make four products, so a step of the loop takes 64 cycles and reads 4 KiB: from the
 //! first-level cache that is half of what it can give, from the second-level cache about all of it. So the right
-//! operand's panel should stay near, and the left one's rows in the second-level cache.
+//! operand's panel should stay near, and the left one's rows in the second-level cache. Meanwhile it fetches four lines of
+//! the next panel, which is all of it where eight tiles share one.
 
 use std::arch::asm;
 use std::cell::Cell;
@@ -106,6 +107,7 @@ macro_rules! loops {
             b: *const Bf16,
             segments: usize,
             next: &Next,
+            (ahead, ahead_step): (*const i8, usize),
             [out0, out1]: [*mut f32; 2],
         ) {
             let first = if segments == 1 { next.last_pieces } else { next.pieces };
@@ -139,6 +141,8 @@ macro_rules! loops {
                     n = inout(reg) first => _,
                     segments = inout(reg) segments => _,
                     next = in(reg) next,
+                    ahead = inout(reg) ahead => _,
+                    ahead_step = in(reg) ahead_step,
                     a_row = in(reg) a_row,
                     // From a row of the right operand, or of a tile, to the next: the same.
                     step = in(reg) 4 * COLUMNS,
@@ -161,8 +165,13 @@ loops!(
      tileloadd tmm7, [{b} + {step} + 64]
      tileloadd tmm5, [{a1} + {a_row}]
      tdpbf16ps tmm0, tmm4, tmm6
+     prefetcht1 byte ptr [{ahead}]
+     prefetcht1 byte ptr [{ahead} + 64]
      tdpbf16ps tmm1, tmm4, tmm7
+     prefetcht1 byte ptr [{ahead} + 128]
+     prefetcht1 byte ptr [{ahead} + 192]
      tdpbf16ps tmm2, tmm5, tmm6
+     add {ahead}, {ahead_step}
      tdpbf16ps tmm3, tmm5, tmm7",
     "tilestored [{out0} + {step}], tmm0
      tilestored [{out0} + {step} + 64], tmm1
@@ -179,7 +188,7 @@ loops!(
      tdpbf16ps tmm1, tmm4, tmm7",
     "tilestored [{out0} + {step}], tmm0
      tilestored [{out0} + {step} + 64], tmm1
-     # {out1}"
+     # {out1} {ahead} {ahead_step}"
 );
 loops!(
     two_by_one,
@@ -190,7 +199,8 @@ loops!(
      tdpbf16ps tmm0, tmm4, tmm6
      tdpbf16ps tmm2, tmm5, tmm6",
     "tilestored [{out0} + {step}], tmm0
-     tilestored [{out1} + {step}], tmm2"
+     tilestored [{out1} + {step}], tmm2
+     # {ahead} {ahead_step}"
 );
 loops!(
     one_by_one,
@@ -199,7 +209,7 @@ loops!(
      tileloadd tmm4, [{a0} + {a_row}]
      tdpbf16ps tmm0, tmm4, tmm6",
     "tilestored [{out0} + {step}], tmm0
-     # {out1}"
+     # {out1} {ahead} {ahead_step}"
 );
 
 /// Computes a tile of 16 to [`ROWS`] rows, whose definition is [`super::tile::portable`]. A row is a sum over pairs of
@@ -230,6 +240,14 @@ pub(crate) unsafe fn bf16(rows: usize, narrow: bool, o: &Operands<Bf16>, tile: *
             (true, true) => two_by_one,
             (false, true) => one_by_one,
         };
-        run(a, 2 * o.a_row, o.b, o.segments, &next, out);
+        run(
+            a,
+            2 * o.a_row,
+            o.b,
+            o.segments,
+            &next,
+            (o.ahead.start(o.b, o.groups), GROUPS * o.ahead.step),
+            out,
+        );
     }
 }

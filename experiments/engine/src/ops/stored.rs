@@ -28,6 +28,11 @@ pub(crate) trait Stored: Element<Self> + Default + std::fmt::Debug + 'static {
     /// The kernel of products at a level, for operands of any shape.
     fn kernel(level: Level) -> Kernel<Self>;
 
+    /// The part of a level that matters to such numbers.
+    fn level(level: Level) -> Level {
+        level.min(Level::Avx512)
+    }
+
     /// Whether a level multiplies such numbers in matrix registers, as far as an operand's shape allows it.
     fn in_matrix_registers(_: Level) -> bool {
         false
@@ -63,6 +68,10 @@ impl Stored for Bf16 {
 
     fn kernel(level: Level) -> Kernel<Self> {
         kernel_bf16(level)
+    }
+
+    fn level(level: Level) -> Level {
+        level
     }
 
     fn in_matrix_registers(level: Level) -> bool {

@@ -57,7 +57,7 @@ impl Ahead {
     /// The first byte to fetch in a segment of `groups` groups that starts at `b`. Only fetched, never read, so
     /// it may lie anywhere.
     #[inline(always)]
-    fn start<S>(self, b: *const S, groups: usize) -> *const i8 {
+    pub(crate) fn start<S>(self, b: *const S, groups: usize) -> *const i8 {
         b.cast::<i8>().wrapping_offset(self.distance).wrapping_add(self.part * self.step * groups)
     }
 }

@@ -44,6 +44,10 @@ use crate::params::Parameters;
 /// second-level cache.
 const SLAB_ROWS: usize = 128;
 
+/// The same where products are computed in matrix registers, which need fewer cycles for a row than its weights
+/// take to arrive.
+const MATRIX_SLAB_ROWS: usize = 256;
+
 /// The shape of a tower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tower {
@@ -94,7 +98,8 @@ impl Work {
 
     /// Samples of a slab: a function of the shape alone, so that sums over slabs do not depend on the threads.
     fn slab_samples(&self) -> usize {
-        let most = (SLAB_ROWS / self.tokens).max(1);
+        let rows = if self.level == Level::Amx { MATRIX_SLAB_ROWS } else { SLAB_ROWS };
+        let most = (rows / self.tokens).max(1);
         self.samples.div_ceil(self.samples.div_ceil(most))
     }
 
