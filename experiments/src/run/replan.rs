@@ -5,16 +5,21 @@ use shoestring_planner::recipe::ScheduleProgress;
 
 use super::course::{Course, append};
 use super::error::RunError;
+use super::forecast::evaluation_steps;
 use super::pace::{Replan, snapped};
 use super::timing::SAFETY;
 use crate::records::{RECORDS_VERSION, ReplanLine};
 
+/// Where the money does not suffice for the plan, an evaluation on the way is left out if it takes more than this part
+/// of what is left.
+const DEAR_EVALUATION: f64 = 0.02;
+
 impl Course<'_> {
-    /// Looks at what the money left pays for. Where that is less than what the recipe plans, every stage to
-    /// come has the same part of its steps, and what is the later stages' is held back; where it is more
-    /// again, the stage at hand has its steps back.
+    /// Looks at what the money left pays for. Where that is less than what the recipe plans, evaluations that are
+    /// dear beside it are left out, and every stage to come has the same part of its steps, of which what is the
+    /// later stages' is held back; where it is more again, the stage at hand has its steps back.
     pub(super) fn replan(&mut self) -> Result<(), RunError> {
-        self.later_seconds = 0.0;
+        (self.later_seconds, self.dear_evaluation) = (0.0, f64::INFINITY);
         if self.recipe.budget.schedule_progress == ScheduleProgress::Samples {
             return Ok(());
         }
@@ -29,19 +34,35 @@ impl Course<'_> {
         let checkpoints = self.forecast.checkpoint(&self.timing)
             / self.checkpoint_interval().max(bare).max(f64::MIN_POSITIVE);
         let step_seconds = bare * (1.0 + checkpoints);
-        let (later_steps, later_rest) = self.forecast.later(&self.timing, stage);
-        let later_steps = later_steps * (1.0 + checkpoints);
-        let last = self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage);
+        let later = self.forecast.later(&self.timing, stage);
+        let later_steps = later.steps * (1.0 + checkpoints);
         // More is set aside for the last step than it will take.
         let beyond = (self.forecast.reserved_step(&self.timing, stage) - bare).max(0.0);
-        let rest = self.forecast.evaluations(&self.timing, stage, wanted)
-            + SAFETY * last
-            + self.forecast.margin(&self.timing, stage)
-            + beyond;
-        let room = (money - rest - later_rest).max(0.0);
-        let needed = step_seconds * wanted + later_steps;
-        let share = if needed > 0.0 { (room / needed).min(1.0) } else { 1.0 };
-        self.later_seconds = (share * later_steps + later_rest).min(money);
+        let evaluation = self.forecast.usual_evaluation(&self.timing, stage);
+        let last_evaluation =
+            if self.is_last_stage() { self.forecast.evaluation(&self.timing, stage) } else { 0.0 };
+        let last = self.forecast.checkpoint(&self.timing) + last_evaluation;
+        let needed = SAFETY * last + self.forecast.margin(&self.timing, stage) + beyond;
+        let steps = step_seconds * wanted + later_steps;
+        let to_come = self.evaluations_to_come() as f64;
+        // Evaluations on the way that take no longer than this each: here, and in later stages.
+        let on_the_way = |most: f64| {
+            let here = if evaluation <= most { to_come * evaluation } else { 0.0 };
+            let of_later: f64 = later.evaluations.iter().filter(|one| **one <= most).sum();
+            (here, of_later)
+        };
+        let share_beside = |(here, of_later): (f64, f64)| {
+            let room = (money - needed - later.needed - here - of_later).max(0.0);
+            if steps > 0.0 { (room / steps).min(1.0) } else { 1.0 }
+        };
+        let mut evaluations = on_the_way(f64::INFINITY);
+        let mut share = share_beside(evaluations);
+        if share < 1.0 {
+            self.dear_evaluation = DEAR_EVALUATION * money;
+            evaluations = on_the_way(self.dear_evaluation);
+            share = share_beside(evaluations);
+        }
+        self.later_seconds = (share * later_steps + later.needed + evaluations.1).min(money);
         // What is only guessed changes no plan.
         if self.timing.present_step(&self.stage().name).is_none() {
             return Ok(());
@@ -52,6 +73,31 @@ impl Course<'_> {
             100.0 * share
         );
         self.record_replan(steps_now, step_seconds, reason)
+    }
+
+    /// Evaluations that are still to come in the stage at hand and that a run can do without.
+    fn evaluations_to_come(&self) -> usize {
+        if self.executor.evaluation_samples() == 0 {
+            return 0;
+        }
+        let (at, step) = (self.position.stage_step, self.position.step);
+        let points = evaluation_steps(self.stage().steps(), self.recipe.evaluation.per_stage);
+        let to_come = |point: &&u64| **point > at || **point == at && !self.evaluated.contains_key(&step);
+        let on_the_way = points.iter().filter(|point| **point < self.pace.steps()).filter(to_come).count();
+        on_the_way + usize::from(!self.is_last_stage())
+    }
+
+    /// Whether the money for an evaluation here is better spent on steps.
+    pub(super) fn evaluation_is_too_dear(&mut self) -> bool {
+        let seconds = self.forecast.usual_evaluation(&self.timing, self.position.stage);
+        if seconds <= self.dear_evaluation {
+            return false;
+        }
+        let step = self.position.step;
+        self.say(&format!(
+            "step {step}: not evaluated, which would take {seconds:.1} s: the money left is for steps"
+        ));
+        true
     }
 
     /// Ends a stage at once when what is left is the later stages' money; says whether it did.
