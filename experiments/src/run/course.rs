@@ -87,6 +87,8 @@ pub(crate) struct Course<'a> {
     pub(crate) replan_lines: LineFile,
     /// Seconds that the stages after this one are to have.
     pub(crate) later_seconds: f64,
+    /// Whether the stages after this one are left out, so that their money is this one's.
+    pub(crate) later_left_out: bool,
     /// Evaluations on the way that take longer are left out, in seconds.
     pub(crate) dear_evaluation: f64,
     /// Whether the executor is in the stage of the position.
@@ -161,6 +163,10 @@ impl<'a> Course<'a> {
             }
             self.say_bad_samples();
             if self.is_last_stage() {
+                return Ok(Halt::Finished);
+            }
+            if self.later_left_out {
+                self.leave_out_later_stages()?;
                 return Ok(Halt::Finished);
             }
             if self.needs_checkpoint() && !self.checkpoint(Some(self.hold()))? {
@@ -266,7 +272,7 @@ impl<'a> Course<'a> {
     /// Seconds that the last checkpoint and the last evaluation, be it of this stage or of a later one, and the
     /// stages after this one are to have: money that no step touches, however long it takes.
     fn untouchable(&self) -> f64 {
-        let evaluation = SAFETY * self.forecast.evaluation(&self.timing, self.position.stage);
+        let evaluation = self.forecast.held_evaluation(&self.timing, self.position.stage);
         SAFETY * self.forecast.checkpoint(&self.timing) + evaluation.max(self.later_seconds)
     }
 

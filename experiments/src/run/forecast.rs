@@ -34,8 +34,10 @@ pub(crate) struct Forecast<'a> {
 pub(crate) struct Later {
     /// All their steps as planned.
     pub(crate) steps: f64,
-    /// What each of them needs besides.
+    /// What they need besides.
     pub(crate) needed: f64,
+    /// That part of it which the checkpoint and the evaluation at the very end are to have.
+    pub(crate) ending: f64,
     /// Each of the evaluations that they can do without.
     pub(crate) evaluations: Vec<f64>,
 }
@@ -121,38 +123,44 @@ impl<'a> Forecast<'a> {
         forward_flops(architecture, tokens, stage.text_tokens).total().0 * self.evaluation_samples as f64
     }
 
-    /// One evaluation in a stage at its worst; zero where nothing is evaluated.
+    /// What is held for the last evaluation, if it is one of this stage.
+    pub(crate) fn held_evaluation(&self, timing: &Timing, stage: usize) -> f64 {
+        let measured = timing.evaluation(&self.recipe.stages[stage].name).is_some();
+        self.evaluation(timing, stage) * if measured { SAFETY } else { 1.0 }
+    }
+
+    /// One evaluation in a stage: measured, or as much as a guess may be off; zero where nothing is evaluated.
     pub(crate) fn evaluation(&self, timing: &Timing, stage: usize) -> f64 {
-        self.expected_evaluation(timing, stage, GUESS_FACTOR)
+        let measured = timing.evaluation(&self.recipe.stages[stage].name);
+        measured.unwrap_or_else(|| self.guessed_evaluation(timing, stage, GUESS_FACTOR))
     }
 
     /// One evaluation in a stage as it will most likely be.
     pub(crate) fn usual_evaluation(&self, timing: &Timing, stage: usize) -> f64 {
-        self.expected_evaluation(timing, stage, 1.0)
+        let measured = timing.evaluation(&self.recipe.stages[stage].name);
+        measured.unwrap_or_else(|| self.guessed_evaluation(timing, stage, 1.0))
     }
 
-    fn expected_evaluation(&self, timing: &Timing, stage: usize, factor: f64) -> f64 {
+    /// As much dearer by the FLOP than training as it was in another stage.
+    fn guessed_evaluation(&self, timing: &Timing, stage: usize, factor: f64) -> f64 {
         if self.evaluation_samples == 0 {
             return 0.0;
         }
-        let of_stage = &self.recipe.stages[stage];
-        if let Some(measured) = timing.evaluation(&of_stage.name) {
-            return measured;
+        let by_flops = |index: usize| {
+            let flops = self.evaluation_flops(&self.recipe.stages[index]) / self.step_flops(index);
+            self.present_step(timing, index) * flops
+        };
+        let known = self.recipe.stages.iter().enumerate().rev().find_map(|(index, other)| {
+            let by_flops = by_flops(index);
+            (by_flops > 0.0).then_some(timing.evaluation(&other.name)? / by_flops)
+        });
+        if let Some(dearer) = known {
+            return dearer * by_flops(stage) * factor;
         }
-        let flops = self.evaluation_flops(of_stage);
-        let known =
-            self.recipe.stages.iter().rev().find_map(|other| {
-                Some((timing.evaluation(&other.name)?, flops / self.evaluation_flops(other)))
-            });
-        if let Some((seconds, ratio)) = known {
-            // Decoding does not grow with the FLOPs, and long sequences use more of a machine: upwards, this is at the
-            // worst as it is.
-            return seconds * ratio * if ratio > 1.0 { 1.0 } else { factor };
-        }
-        let seconds_per_flop = self.present_step(timing, stage) / self.step_flops(stage);
         let decoding = DECODE_SECONDS * self.evaluation_samples as f64;
-        let seconds = seconds_per_flop * flops * factor + decoding;
-        if timing.usual_step(&of_stage.name).is_some() { seconds } else { self.guess(seconds) }
+        let seconds = by_flops(stage) * factor + decoding;
+        let trained = timing.usual_step(&self.recipe.stages[stage].name).is_some();
+        if trained { seconds } else { self.guess(seconds) }
     }
 
     /// One checkpoint.
@@ -177,10 +185,14 @@ impl<'a> Forecast<'a> {
             let evaluation = self.usual_evaluation(timing, index);
             let on_the_way = evaluation_steps(of_stage.steps(), self.recipe.evaluation.per_stage).len();
             later.steps += self.usual_step(timing, index) * of_stage.steps() as f64;
-            later.needed += self.checkpoint(timing);
-            // The very last evaluation is what the money was spent for; the others are for those who watch.
             if index == last {
-                later.needed += evaluation;
+                // The very last evaluation is what the money was spent for; the others are for those who watch. And
+                // without what is held while nothing of the stage is measured, no step of it would begin.
+                let first_step = self.reserved_step(timing, index) - self.usual_step(timing, index);
+                later.ending = SAFETY * self.checkpoint(timing) + self.held_evaluation(timing, index);
+                later.needed += later.ending + self.margin(timing, index) + first_step.max(0.0);
+            } else {
+                later.needed += self.checkpoint(timing);
             }
             let optional = on_the_way + usize::from(index < last);
             later.evaluations.extend(std::iter::repeat_n(evaluation, optional));

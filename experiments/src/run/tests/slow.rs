@@ -2,6 +2,8 @@
 //! the clock moved by hand. Prints a table:
 //!
 //! `cargo test -p shoestring-experiments --lib slow -- --ignored --nocapture`
+//!
+//! With `SHOESTRING_PACE=TEXT` for the paces with that text in their names alone.
 
 use std::io::Write;
 use std::path::Path;
@@ -88,7 +90,8 @@ fn the_same_dollars_with_and_without_the_budget_s_index() {
         ("ten times slower from step 300 on", |step| if step > 300 { 10.0 } else { 1.0 }),
         ("three times slower from step 200 on", |step| if step > 200 { 3.0 } else { 1.0 }),
     ];
-    for (name, pace) in paces {
+    let only = std::env::var("SHOESTRING_PACE").unwrap_or_default();
+    for (name, pace) in paces.into_iter().filter(|(name, _)| name.contains(&only)) {
         writeln!(out, "{name}:").expect("stdout");
         let mut sums = [0.0; 2];
         for seed in SEEDS {
