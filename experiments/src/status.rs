@@ -160,12 +160,12 @@ pub fn read_at(directory: &Path, now: DateTime<Utc>) -> Result<Status, RunError>
     let speeds = Speeds::of(&recipe, &metrics);
     let seconds_left = |speed: fn(&Speeds) -> &Timing| {
         let timing = speed(speeds.as_ref()?);
-        let images = evaluations.last().map_or(0, |line| line.samples);
+        let images = evaluations.last().map_or_else(|| planned_images(&recipe), |line| line.samples);
         let planned = Forecast::new(&recipe, images).remaining(timing, standing.stage, standing.stage_step);
         Some(if ended { 0.0 } else { planned * standing.share_left() })
     };
     let price = price_of(rows).unwrap_or(recipe.hardware.usd_per_hour).dollars() / 3600.0;
-    let cost = |seconds: f64| account.settled() + Usd::from_dollars(seconds * price);
+    let cost = |seconds: f64| account.charged() + Usd::from_dollars(seconds * price);
     let usual = seconds_left(|speeds| &speeds.usual);
     let interval = seconds_left(|speeds| &speeds.fast).zip(seconds_left(|speeds| &speeds.slow));
     let burn = matches!(state, RunState::Running(_)).then(|| burn(rows).unwrap_or(price * 3600.0));
@@ -197,7 +197,7 @@ pub fn read_at(directory: &Path, now: DateTime<Utc>) -> Result<Status, RunError>
         burn_usd_per_hour: burn.map(Usd::from_dollars),
         cap_reached_in_seconds: burn
             .filter(|burn| *burn > 0.0)
-            .map(|burn| recipe.budget.cap_usd.minus_or_zero(account.settled()).dollars() / burn * 3600.0),
+            .map(|burn| recipe.budget.cap_usd.minus_or_zero(account.charged()).dollars() / burn * 3600.0),
         is_guard: false,
         warnings: Vec::new(),
         forecast: usual.map(cost),
@@ -206,6 +206,13 @@ pub fn read_at(directory: &Path, now: DateTime<Utc>) -> Result<Status, RunError>
     };
     status.warnings = warnings(&status, torn, replans.last());
     Ok(status)
+}
+
+/// Images of an evaluation before there was one, as far as the recipe says it.
+fn planned_images(recipe: &Recipe) -> u64 {
+    let of_set = recipe.data.evaluation.as_ref().map_or(0, |set| set.samples.0);
+    let most = recipe.evaluation.max_samples.0;
+    if most == 0 { of_set } else { of_set.min(most) }
 }
 
 /// The price that the latest row knows.
@@ -260,7 +267,7 @@ fn read_guard(directory: &Path, run: &RunDirectory) -> Result<Status, RunError> 
         burn_usd_per_hour: burn.map(Usd::from_dollars),
         cap_reached_in_seconds: burn
             .filter(|burn| *burn > 0.0)
-            .map(|burn| account.cap().minus_or_zero(account.settled()).dollars() / burn * 3600.0),
+            .map(|burn| account.cap().minus_or_zero(account.charged()).dollars() / burn * 3600.0),
         is_guard: true,
         warnings: Vec::new(),
         forecast: None,
@@ -393,7 +400,8 @@ impl Speeds {
                 .filter(|line| line.samples_per_second > 0.0)
                 .map(|line| f64::from(stage.batch) / line.samples_per_second)
                 .collect();
-            for took in &seconds {
+            // Oldest first, as they happened.
+            for took in seconds.iter().rev() {
                 speeds.usual.step_took(&stage.name, *took);
             }
             seconds.sort_by(f64::total_cmp);

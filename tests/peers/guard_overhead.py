@@ -53,7 +53,7 @@ def main():
         text = recipe.read_text().replace("samples = 960", "samples = 480000")
         (folder / "run.toml").write_text(text.replace("every_cap_fraction = 0.0002", "every_cap_fraction = 0.1"))
         since = time.perf_counter()
-        trace = ["strace", "-f", "-qq", "-y", "-T", "-e", "trace=fsync,write", "-o", "trace.txt"]
+        trace = ["strace", "-f", "-qq", "-y", "-T", "-e", "trace=fsync,fdatasync,write", "-o", "trace.txt"]
         process = subprocess.Popen(
             [*trace, program, "run", "run.toml", "--dir", "run", "--quiet"], cwd=folder, stdout=subprocess.DEVNULL
         )
@@ -64,10 +64,10 @@ def main():
         wall = time.perf_counter() - since
         spent, rows = 0.0, 0
         for line in (folder / "trace.txt").read_text().splitlines():
-            found = re.search(r"(fsync|write)\(\d+<[^>]*ledger\.jsonl>.*<([0-9.]+)>$", line)
+            found = re.search(r"(fdatasync|fsync|write)\(\d+<[^>]*ledger\.jsonl>.*<([0-9.]+)>$", line)
             if found:
                 spent += float(found.group(2))
-                rows += found.group(1) == "fsync"
+                rows += found.group(1) != "write"
         share = spent / wall
         print(f"ledger: {rows} rows on disk in {spent:.3f} s of {wall:.1f} s, {100 * share:.3f} % of the run")
         worst = max(worst, share)

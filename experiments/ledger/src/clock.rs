@@ -12,6 +12,10 @@ pub trait Clock: Debug + Send + Sync {
     fn elapsed(&self) -> Duration;
     /// The time of day, for people.
     fn now(&self) -> DateTime<Utc>;
+    /// Stands still for at least so long.
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// The machine's clocks. Starts counting when it is made.

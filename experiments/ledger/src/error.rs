@@ -17,6 +17,31 @@ pub enum LedgerError {
         #[source]
         source: io::Error,
     },
+    /// A row was changed, moved, replaced or taken away after it was written.
+    #[error("{path}:{line}: expected {field} = {expected}, found {found}: {what}", path = .path.display(),
+        what = .field.what_happened())]
+    Tampered {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1; the row's `seq` is one less.
+        line: usize,
+        /// What does not agree.
+        field: Seal,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The last line is the beginning of a row that a crash cut off. It never counted; whoever writes next drops it.
+    #[error("{path}:{line}: expected a whole row, found the first {bytes} bytes of one", path = .path.display())]
+    Torn {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// How much of it is there.
+        bytes: u64,
+    },
     /// A row that this program did not write like that.
     #[error("{path}:{line}: {problem}", path = .path.display())]
     Row {
@@ -105,7 +130,53 @@ pub enum LedgerError {
     },
 }
 
+/// What of a row, or of the whole file, seals what was written before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seal {
+    /// The row's number.
+    Seq,
+    /// The hash of the row before.
+    Prev,
+    /// The hash of the row itself.
+    Hash,
+    /// The bytes of the file, which only ever become more.
+    Length,
+}
+
+impl Seal {
+    fn what_happened(self) -> &'static str {
+        match self {
+            Self::Seq => "a row is missing or was moved",
+            Self::Prev => "the row before was replaced",
+            Self::Hash => "the row was changed after it was written",
+            Self::Length => "rows were taken away",
+        }
+    }
+}
+
+impl std::fmt::Display for Seal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Seq => "seq",
+            Self::Prev => "prev",
+            Self::Hash => "hash",
+            Self::Length => "bytes",
+        })
+    }
+}
+
 impl LedgerError {
+    pub(crate) fn tampered(
+        path: &Path,
+        line: usize,
+        field: Seal,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        let (expected, found) = (expected.into(), found.into());
+        Self::Tampered { path: path.to_owned(), line, field, expected, found }
+    }
+
     pub(crate) fn budget(path: &Path, field: &str, problem: impl Into<String>) -> Self {
         Self::Budget { path: path.to_owned(), field: field.to_owned(), problem: problem.into() }
     }
@@ -155,7 +226,10 @@ impl LedgerError {
                  command again"
                     .into(),
             ),
-            Self::Row { .. } => Some(
+            Self::Torn { .. } => Some(
+                "a crash cut it off before it counted; the next command that writes to this ledger drops it".into(),
+            ),
+            Self::Row { .. } | Self::Tampered { .. } => Some(
                 "a ledger is never edited: put back the file as it was written, or start a new run directory"
                     .into(),
             ),

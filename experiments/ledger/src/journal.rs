@@ -3,11 +3,12 @@
 use std::fs::TryLockError;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::account::{Account, AccountError};
+use crate::clock::Clock;
 use crate::disk::{Disk, DiskFile, LocalDisk};
-use crate::error::LedgerError;
+use crate::error::{LedgerError, Seal};
 use crate::row::{Draft, ParseError, Row};
 
 /// What a ledger file holds.
@@ -37,8 +38,8 @@ pub(crate) fn read_on(disk: &dyn Disk, path: &Path) -> Result<Contents, LedgerEr
 pub fn verify(path: &Path) -> Result<Contents, LedgerError> {
     let contents = read(path)?;
     if contents.torn_bytes > 0 {
-        let problem = "the last line is cut off; the next run drops it, since it never counted";
-        return Err(LedgerError::row(path, contents.rows.len() + 1, problem));
+        let (line, bytes) = (contents.rows.len() + 1, contents.torn_bytes);
+        return Err(LedgerError::Torn { path: path.to_owned(), line, bytes });
     }
     Ok(contents)
 }
@@ -87,12 +88,15 @@ fn parse_line(path: &Path, line_number: usize, line: &[u8]) -> Result<Row, Ledge
         ParseError::Json(error) => LedgerError::row(path, line_number, error.to_string()),
         ParseError::Newer(found) => LedgerError::Newer { path: path.to_owned(), line: line_number, found },
         ParseError::HashNotLast => LedgerError::row(path, line_number, "`hash` is not the last field"),
-        ParseError::Hash { computed, found } => LedgerError::row(
-            path,
-            line_number,
-            format!("the row was changed: expected the hash {computed:.12}…, found {found:.12}…"),
-        ),
+        ParseError::Hash { computed, found } => {
+            LedgerError::tampered(path, line_number, Seal::Hash, short(&computed), short(&found))
+        }
     })
+}
+
+/// Enough of a hash to tell it from another.
+fn short(hash: &str) -> String {
+    if hash.is_empty() { "nothing".to_owned() } else { format!("{hash:.12}…") }
 }
 
 fn is_json(line: &[u8]) -> bool {
@@ -103,17 +107,12 @@ fn check_chain(path: &Path, rows: &[Row], row: &Row) -> Result<(), LedgerError> 
     let line_number = rows.len() + 1;
     let expected = rows.len() as u64;
     if row.seq != expected {
-        let problem =
-            format!("expected seq = {expected}, found seq = {}: a row is missing or was moved", row.seq);
-        return Err(LedgerError::row(path, line_number, problem));
+        let (expected, found) = (expected.to_string(), row.seq.to_string());
+        return Err(LedgerError::tampered(path, line_number, Seal::Seq, expected, found));
     }
     let prev = rows.last().map_or("", |last| last.hash.as_str());
     if row.prev != prev {
-        let problem = format!(
-            "expected prev = {prev:.12}…, found prev = {:.12}…: the row before was replaced",
-            row.prev
-        );
-        return Err(LedgerError::row(path, line_number, problem));
+        return Err(LedgerError::tampered(path, line_number, Seal::Prev, short(prev), short(&row.prev)));
     }
     Ok(())
 }
@@ -173,9 +172,8 @@ impl Journal {
             return Ok(0);
         }
         if length < self.bytes {
-            let problem =
-                format!("expected at least {} bytes, found {length}: rows were taken away", self.bytes);
-            return Err(LedgerError::row(&self.path, self.rows.len(), problem));
+            let (expected, found) = (format!("{} or more", self.bytes), length.to_string());
+            return Err(LedgerError::tampered(&self.path, self.rows.len(), Seal::Length, expected, found));
         }
         let bytes = self.file.read_from(self.bytes).map_err(self.failed())?;
         let (used, torn) = take_in(&self.path, &bytes, &mut self.rows, &mut self.account)?;
@@ -190,17 +188,31 @@ impl Journal {
     }
 
     /// Takes the operating system's lock on the file, which ends with the process however that ends. Asks for
-    /// `patience`; false if somebody held it all that time.
-    pub(crate) fn lock(&self, patience: Duration) -> Result<bool, LedgerError> {
-        let start = Instant::now();
+    /// `patience` in which no row was added by others; false if somebody held it all that time.
+    ///
+    /// Patience is what was slept between two asks, as long as was asked for: a machine that stood still, or a
+    /// process that was stopped and goes on, has not waited meanwhile, and whoever holds the lock may have stood
+    /// still with it.
+    pub(crate) fn lock(&self, clock: &dyn Clock, patience: Duration) -> Result<bool, LedgerError> {
+        let mut waited = Duration::ZERO;
         let mut pause = ASK_AGAIN.0;
+        let mut length = self.bytes;
         loop {
             match self.file.try_lock() {
                 Ok(()) => return Ok(true),
-                Err(TryLockError::WouldBlock) if start.elapsed() >= patience => return Ok(false),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(pause),
+                Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(source)) => return Err(LedgerError::io(&self.path, source)),
             }
+            // Others who take their turns do not keep it.
+            let now = self.file.length().map_err(self.failed())?;
+            if now != length {
+                (length, waited) = (now, Duration::ZERO);
+            }
+            if waited >= patience {
+                return Ok(false);
+            }
+            clock.sleep(pause);
+            waited += pause;
             pause = (2 * pause).min(ASK_AGAIN.1);
         }
     }
@@ -264,11 +276,14 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
+    use std::sync::Mutex;
 
+    use chrono::{DateTime, Utc};
     use shoestring_planner::units::Usd;
 
     use super::*;
+    use crate::clock::FakeClock;
     use crate::kind::Kind;
     use crate::row::tests::draft;
 
@@ -325,17 +340,43 @@ mod tests {
         let whole = fs::read_to_string(&path).expect("reads");
         let lines: Vec<&str> = whole.lines().collect();
         let cases = [
-            (whole.replacen("2000", "1999", 1), 2),
-            (format!("{}\n{}\n", lines[0], lines[2]), 2),
-            (format!("{}\n{}\n{}\n", lines[1], lines[0], lines[2]), 1),
-            (format!("{}\nnonsense\n{}\n", lines[0], lines[1]), 2),
+            (whole.replacen("2000", "1999", 1), 2, Some(Seal::Hash)),
+            (format!("{}\n{}\n", lines[0], lines[2]), 2, Some(Seal::Seq)),
+            (format!("{}\n{}\n{}\n", lines[1], lines[0], lines[2]), 1, Some(Seal::Seq)),
+            (format!("{}\n{}\n{}\n", lines[0], renewed(lines[1]), lines[2]), 3, Some(Seal::Prev)),
+            (format!("{}\nnonsense\n{}\n", lines[0], lines[1]), 2, None),
         ];
-        for (text, expected) in cases {
+        for (text, expected, seal) in cases {
             fs::write(&path, &text).expect("writes");
             let error = Journal::open(&path).expect_err("is refused");
-            assert!(matches!(&error, LedgerError::Row { line, .. } if *line == expected), "{error}");
+            let named = match &error {
+                LedgerError::Tampered { line, field, .. } => (*line, Some(*field)),
+                LedgerError::Row { line, .. } => (*line, None),
+                _ => (0, None),
+            };
+            assert_eq!(named, (expected, seal), "{error}");
             assert_eq!(fs::read_to_string(&path).expect("reads"), text, "a refused file is left as it is");
         }
+    }
+
+    /// A row with another amount and a hash that agrees with it.
+    fn renewed(line: &str) -> String {
+        let row = Row::parse(line).expect("is a row");
+        let draft =
+            Draft { kind: row.kind, amount: Some(Usd::from_micros(1999)), quantum: row.quantum, ..draft() };
+        Row::place(draft, row.seq, &row.prev).expect("has a JSON form").1
+    }
+
+    #[test]
+    fn a_torn_last_row_is_an_error_of_its_own() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = written(folder.path());
+        let whole = fs::read(&path).expect("reads");
+        fs::write(&path, &whole[..whole.len() - 10]).expect("writes");
+        let error = verify(&path).expect_err("is refused");
+        assert!(matches!(&error, LedgerError::Torn { line: 3, bytes, .. } if *bytes > 100), "{error}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("drops it")));
+        assert_eq!(read(&path).expect("is sound but for that").rows.len(), 2);
     }
 
     #[test]
@@ -363,11 +404,98 @@ mod tests {
         other.append(Draft { kind: Kind::Note, ..draft_of_nothing() }).expect("appends");
         assert_eq!(one.refresh().expect("reads on"), 0);
         assert_eq!(one.rows(), other.rows());
-        assert!(one.lock(Duration::ZERO).expect("locks"));
-        assert!(!other.lock(Duration::from_millis(1)).expect("asks"));
+        let clock = Waits::of(|_| Duration::ZERO);
+        assert!(one.lock(&clock, Duration::ZERO).expect("locks"));
+        assert!(!other.lock(&clock, PATIENCE).expect("asks"));
+        let slept = clock.slept();
+        assert!(slept >= PATIENCE && slept < PATIENCE + ASK_AGAIN.1, "{slept:?}");
         one.unlock().expect("lets go");
-        assert!(other.lock(Duration::ZERO).expect("locks"));
+        assert!(other.lock(&clock, Duration::ZERO).expect("locks"));
         fs::write(&path, b"").expect("writes");
-        assert!(matches!(one.refresh(), Err(LedgerError::Row { line: 4, .. })));
+        assert!(matches!(one.refresh(), Err(LedgerError::Tampered { line: 4, field: Seal::Length, .. })));
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A clock that nobody really waits by: calls `during` with the number of each sleep, which says how much
+    /// longer than asked for it took.
+    struct Waits<F> {
+        clock: FakeClock,
+        sleeps: Mutex<(u32, Duration)>,
+        during: F,
+    }
+
+    impl<F: Fn(u32) -> Duration + Send + Sync> Waits<F> {
+        fn of(during: F) -> Self {
+            Self { clock: FakeClock::new(), sleeps: Mutex::default(), during }
+        }
+
+        fn slept(&self) -> Duration {
+            self.sleeps.lock().expect("no panic").1
+        }
+    }
+
+    impl<F> std::fmt::Debug for Waits<F> {
+        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.clock.fmt(formatter)
+        }
+    }
+
+    impl<F: Fn(u32) -> Duration + Send + Sync> Clock for Waits<F> {
+        fn elapsed(&self) -> Duration {
+            self.clock.elapsed()
+        }
+
+        fn now(&self) -> DateTime<Utc> {
+            self.clock.now()
+        }
+
+        fn sleep(&self, time: Duration) {
+            let mut sleeps = self.sleeps.lock().expect("no panic");
+            sleeps.0 += 1;
+            sleeps.1 += time;
+            self.clock.advance(time + (self.during)(sleeps.0));
+        }
+    }
+
+    #[test]
+    fn a_machine_that_stood_still_has_not_waited_for_a_lock() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = written(folder.path());
+        let (one, _) = Journal::open(&path).expect("opens");
+        let (other, _) = Journal::open(&path).expect("opens");
+        let clock = Waits::of(|sleeps| {
+            if sleeps == 20 {
+                one.unlock().expect("lets go");
+            }
+            Duration::from_secs(3600)
+        });
+        assert!(one.lock(&clock, Duration::ZERO).expect("locks"));
+        assert!(other.lock(&clock, PATIENCE).expect("asks"), "gave up after {:?}", clock.slept());
+        assert!(clock.elapsed() > Duration::from_secs(20 * 3600));
+    }
+
+    #[test]
+    fn a_lock_that_others_take_in_turn_is_not_given_up() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = written(folder.path());
+        let (mut one, _) = Journal::open(&path).expect("opens");
+        let (other, _) = Journal::open(&path).expect("opens");
+        let holder = File::open(&path).expect("opens");
+        holder.lock().expect("locks");
+        let one = Mutex::new(&mut one);
+        let clock = Waits::of(|sleeps| {
+            // A row of somebody else's every 50 s of waiting or so.
+            if sleeps.is_multiple_of(5000) {
+                let draft = Draft { kind: Kind::Note, ..draft_of_nothing() };
+                one.lock().expect("no panic").append(draft).expect("appends");
+            }
+            if sleeps == 20_000 {
+                holder.unlock().expect("lets go");
+            }
+            Duration::ZERO
+        });
+        assert!(other.lock(&clock, PATIENCE).expect("asks"), "gave up after {:?}", clock.slept());
+        assert!(clock.slept() > 3 * PATIENCE);
     }
 }

@@ -38,7 +38,7 @@ pub use budget::{
     BUDGET_VERSION, BudgetTerms, Claim, LevelState, Rate, Share, SharedBudget, Threshold, Warning, look,
 };
 pub use clock::{Clock, FakeClock, SystemClock};
-pub use error::LedgerError;
+pub use error::{LedgerError, Seal};
 pub use guard::{BudgetGuard, Quantum, Refused, ReserveError, Settlement, Terms};
 pub use invoice::{InvoiceLine, read_invoice};
 pub use journal::{Contents, Journal, read, verify};

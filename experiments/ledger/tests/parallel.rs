@@ -71,7 +71,7 @@ fn worker() {
                 continue;
             }
             Err(ReserveError::Refused(refused)) => {
-                writeln!(notes, "refused {refused}").expect("writes");
+                note(&mut notes, &format!("refused {refused}"));
                 #[expect(clippy::exit, reason = "a test harness has no other way to end with a code")]
                 std::process::exit(CAP_REACHED);
             }
@@ -83,7 +83,7 @@ fn worker() {
         for _ in 0..done {
             std::thread::sleep(slice);
             // The work is done from here on, whatever becomes of this process.
-            writeln!(notes, "work {}", slice.as_micros()).expect("writes");
+            note(&mut notes, &format!("work {}", slice.as_micros()));
             clock.advance(slice);
         }
         guard.settle(quantum, 0).expect("settles");
@@ -94,7 +94,12 @@ fn worker() {
 /// Notes the row of the sweep that was on disk when the call came back.
 fn acknowledge(notes: &mut File, guard: &BudgetGuard) {
     let row = guard.budget().and_then(|budget| budget.rows().last()).expect("has rows");
-    writeln!(notes, "row {}", row.hash).expect("writes");
+    note(notes, &format!("row {}", row.hash));
+}
+
+/// One write a line: a kill comes before it or after it, and never leaves a part of it.
+fn note(notes: &mut File, line: &str) {
+    notes.write_all(format!("{line}\n").as_bytes()).expect("writes");
 }
 
 fn start(folder: &Path, index: usize, slice: u64) -> Child {

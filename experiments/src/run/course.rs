@@ -87,6 +87,10 @@ pub(crate) struct Course<'a> {
     pub(crate) replan_lines: LineFile,
     /// Seconds that the stages after this one are to have.
     pub(crate) later_seconds: f64,
+    /// Whether the stages after this one are left out, so that their money is this one's.
+    pub(crate) later_left_out: bool,
+    /// Evaluations on the way that take longer are left out, in seconds.
+    pub(crate) dear_evaluation: f64,
     /// Whether the executor is in the stage of the position.
     pub(crate) entered: bool,
     pub(crate) metrics: LineFile,
@@ -161,10 +165,16 @@ impl<'a> Course<'a> {
             if self.is_last_stage() {
                 return Ok(Halt::Finished);
             }
+            if self.later_left_out {
+                self.leave_out_later_stages()?;
+                return Ok(Halt::Finished);
+            }
             if self.needs_checkpoint() && !self.checkpoint(Some(self.hold()))? {
                 self.say("no money for a checkpoint at the end of the stage");
             }
-            if let EvaluationEnd::Stopped = self.evaluate(false)? {
+            if !self.evaluation_is_too_dear()
+                && let EvaluationEnd::Stopped = self.evaluate(false)?
+            {
                 return Ok(Halt::Stopped);
             }
             self.position.stage += 1;
@@ -229,14 +239,16 @@ impl<'a> Course<'a> {
                 return Ok(Some(Halt::Stopped));
             }
             let at = self.position.stage_step;
-            if points.contains(&at) && !self.evaluated.contains_key(&self.position.step) {
+            self.follow_price()?;
+            self.replan()?;
+            let due = points.contains(&at) && !self.evaluated.contains_key(&self.position.step);
+            if due && !self.evaluation_is_too_dear() {
                 match self.evaluate(false)? {
                     EvaluationEnd::Stopped => return Ok(Some(Halt::Stopped)),
                     EvaluationEnd::Done | EvaluationEnd::Refused(_) => {}
                 }
+                self.replan()?;
             }
-            self.follow_price()?;
-            self.replan()?;
             if at >= self.pace.steps() {
                 return Ok(None);
             }
@@ -257,12 +269,11 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Seconds that the last checkpoint and the last evaluation of the stage, and the stages after it, are to
-    /// have: money that no step touches, however long it takes.
+    /// Seconds that the last checkpoint and the last evaluation, be it of this stage or of a later one, and the
+    /// stages after this one are to have: money that no step touches, however long it takes.
     fn untouchable(&self) -> f64 {
-        let stage = self.position.stage;
-        let last = self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage);
-        SAFETY * last + self.later_seconds
+        let evaluation = self.forecast.held_evaluation(&self.timing, self.position.stage);
+        SAFETY * self.forecast.checkpoint(&self.timing) + evaluation.max(self.later_seconds)
     }
 
     /// Seconds that must stay free while training: what is untouchable, and a margin of steps.

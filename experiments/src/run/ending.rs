@@ -10,6 +10,7 @@ use super::evaluate::EvaluationEnd;
 use super::start::{Outcome, Summary};
 use crate::records::{EvaluationLine, read_lines};
 use shoestring_planner::recipe::Recipe;
+use shoestring_planner::units::Usd;
 
 /// The notes of the ledger's `end` rows.
 const FINISHED: &str = "finished";
@@ -34,14 +35,21 @@ impl Ended {
     }
 
     /// How the last process let go, by the ledger; `None` where one is at work or died at it.
+    ///
+    /// Money that was spent elsewhere, and corrections, say nothing of the process and may come at any time. Only a
+    /// credit after the cap was reached is room for more, so that the same command goes on.
     pub(crate) fn of(rows: &[Row]) -> Option<Self> {
-        let last = rows.iter().rev().find(|row| row.kind != Kind::Note)?;
-        if last.kind != Kind::End {
+        let of_a_process =
+            |row: &Row| !matches!(row.kind, Kind::Note | Kind::Warn | Kind::Import | Kind::Adjust);
+        let at = rows.iter().rposition(of_a_process)?;
+        if rows[at].kind != Kind::End {
             return None;
         }
-        [Self::Finished, Self::CapReached, Self::Interrupted]
+        let ended = [Self::Finished, Self::CapReached, Self::Interrupted]
             .into_iter()
-            .find(|ended| ended.note() == last.note)
+            .find(|ended| ended.note() == rows[at].note)?;
+        let since: Usd = rows[at + 1..].iter().filter_map(|row| row.amount).sum();
+        Some(if ended == Self::CapReached && since < Usd::ZERO { Self::Interrupted } else { ended })
     }
 
     pub(crate) fn outcome(self, summary: Summary) -> Outcome {

@@ -29,6 +29,19 @@ pub(crate) struct Forecast<'a> {
     evaluation_samples: u64,
 }
 
+/// Seconds of the stages to come.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Later {
+    /// All their steps as planned.
+    pub(crate) steps: f64,
+    /// What they need besides.
+    pub(crate) needed: f64,
+    /// That part of it which the checkpoint and the evaluation at the very end are to have.
+    pub(crate) ending: f64,
+    /// Each of the evaluations that they can do without.
+    pub(crate) evaluations: Vec<f64>,
+}
+
 impl<'a> Forecast<'a> {
     pub(crate) fn new(recipe: &'a Recipe, evaluation_samples: u64) -> Self {
         Self { recipe, evaluation_samples }
@@ -70,20 +83,29 @@ impl<'a> Forecast<'a> {
     }
 
     fn guessed_step(&self, timing: &Timing, stage: usize) -> f64 {
+        let planned = |stage: usize| self.planned_step(stage);
+        // The plan knows how much less of a machine short sequences use; FLOPs alone do not.
+        let weight = |index: usize| match (planned(index), planned(stage)) {
+            (Some(of_other), Some(of_this)) => of_this / of_other,
+            _ => self.step_flops(stage) / self.step_flops(index),
+        };
         let known = self.recipe.stages.iter().enumerate().rev().find_map(|(index, other)| {
             // A machine that has become slower is slower in the other stages too.
             let seconds = timing.present_step(&other.name).or_else(|| timing.usual_step(&other.name))?;
-            Some(seconds / self.step_flops(index))
+            Some(seconds * weight(index))
         });
-        if let Some(seconds_per_flop) = known {
-            return seconds_per_flop * self.step_flops(stage) * GUESS_FACTOR;
+        if let Some(seconds) = known {
+            return seconds * GUESS_FACTOR;
         }
-        let planned = self.recipe.planned.as_ref().and_then(|planned| {
-            let of_stage = &self.recipe.stages[stage];
-            let row = planned.stages.iter().find(|row| row.name == of_stage.name)?;
-            Some(row.hours.seconds() / of_stage.steps() as f64)
-        });
-        self.guess(planned.map_or(UNKNOWN_STEP_SECONDS, |seconds| seconds * GUESS_FACTOR))
+        self.guess(planned(stage).map_or(UNKNOWN_STEP_SECONDS, |seconds| seconds * GUESS_FACTOR))
+    }
+
+    /// What the plan says one step of a stage takes, in seconds; `None` where it says nothing.
+    fn planned_step(&self, stage: usize) -> Option<f64> {
+        let stage = &self.recipe.stages[stage];
+        let planned = self.recipe.planned.as_ref()?.stages.iter().find(|row| row.name == stage.name)?;
+        let seconds = planned.hours.seconds() / stage.steps() as f64;
+        (seconds.is_finite() && seconds > 0.0).then_some(seconds)
     }
 
     /// Training FLOPs of one step of a stage.
@@ -101,26 +123,44 @@ impl<'a> Forecast<'a> {
         forward_flops(architecture, tokens, stage.text_tokens).total().0 * self.evaluation_samples as f64
     }
 
-    /// One evaluation in a stage; zero where nothing is evaluated.
+    /// What is held for the last evaluation, if it is one of this stage.
+    pub(crate) fn held_evaluation(&self, timing: &Timing, stage: usize) -> f64 {
+        let measured = timing.evaluation(&self.recipe.stages[stage].name).is_some();
+        self.evaluation(timing, stage) * if measured { SAFETY } else { 1.0 }
+    }
+
+    /// One evaluation in a stage: measured, or as much as a guess may be off; zero where nothing is evaluated.
     pub(crate) fn evaluation(&self, timing: &Timing, stage: usize) -> f64 {
+        let measured = timing.evaluation(&self.recipe.stages[stage].name);
+        measured.unwrap_or_else(|| self.guessed_evaluation(timing, stage, GUESS_FACTOR))
+    }
+
+    /// One evaluation in a stage as it will most likely be.
+    pub(crate) fn usual_evaluation(&self, timing: &Timing, stage: usize) -> f64 {
+        let measured = timing.evaluation(&self.recipe.stages[stage].name);
+        measured.unwrap_or_else(|| self.guessed_evaluation(timing, stage, 1.0))
+    }
+
+    /// As much dearer by the FLOP than training as it was in another stage.
+    fn guessed_evaluation(&self, timing: &Timing, stage: usize, factor: f64) -> f64 {
         if self.evaluation_samples == 0 {
             return 0.0;
         }
-        let of_stage = &self.recipe.stages[stage];
-        if let Some(measured) = timing.evaluation(&of_stage.name) {
-            return measured;
-        }
-        let flops = self.evaluation_flops(of_stage);
-        let known = self.recipe.stages.iter().rev().find_map(|other| {
-            timing.evaluation(&other.name).map(|seconds| seconds / self.evaluation_flops(other))
+        let by_flops = |index: usize| {
+            let flops = self.evaluation_flops(&self.recipe.stages[index]) / self.step_flops(index);
+            self.present_step(timing, index) * flops
+        };
+        let known = self.recipe.stages.iter().enumerate().rev().find_map(|(index, other)| {
+            let by_flops = by_flops(index);
+            (by_flops > 0.0).then_some(timing.evaluation(&other.name)? / by_flops)
         });
-        if let Some(seconds_per_flop) = known {
-            return seconds_per_flop * flops * GUESS_FACTOR;
+        if let Some(dearer) = known {
+            return dearer * by_flops(stage) * factor;
         }
-        let seconds_per_flop = self.present_step(timing, stage) / self.step_flops(stage);
         let decoding = DECODE_SECONDS * self.evaluation_samples as f64;
-        let seconds = seconds_per_flop * flops * GUESS_FACTOR + decoding;
-        if timing.usual_step(&of_stage.name).is_some() { seconds } else { self.guess(seconds) }
+        let seconds = by_flops(stage) * factor + decoding;
+        let trained = timing.usual_step(&self.recipe.stages[stage].name).is_some();
+        if trained { seconds } else { self.guess(seconds) }
     }
 
     /// One checkpoint.
@@ -137,23 +177,27 @@ impl<'a> Forecast<'a> {
         measured.unwrap_or_else(|| self.usual_step(timing, stage))
     }
 
-    /// Evaluations within a stage that are still to come when `steps_left` of its planned steps are.
-    pub(crate) fn evaluations(&self, timing: &Timing, stage: usize, steps_left: f64) -> f64 {
-        let share = steps_left / self.recipe.stages[stage].steps() as f64;
-        (f64::from(self.recipe.evaluation.per_stage) * share).ceil() * self.evaluation(timing, stage)
-    }
-
-    /// What the stages after `stage` will take as planned: their steps, and everything else.
-    pub(crate) fn later(&self, timing: &Timing, stage: usize) -> (f64, f64) {
-        let mut seconds = (0.0, 0.0);
+    /// What the stages after `stage` will take as planned.
+    pub(crate) fn later(&self, timing: &Timing, stage: usize) -> Later {
+        let mut later = Later::default();
+        let last = self.recipe.stages.len() - 1;
         for (index, of_stage) in self.recipe.stages.iter().enumerate().skip(stage + 1) {
-            let steps = of_stage.steps() as f64;
-            seconds.0 += self.usual_step(timing, index) * steps;
-            seconds.1 += self.evaluations(timing, index, steps)
-                + self.evaluation(timing, index)
-                + self.checkpoint(timing);
+            let evaluation = self.usual_evaluation(timing, index);
+            let on_the_way = evaluation_steps(of_stage.steps(), self.recipe.evaluation.per_stage).len();
+            later.steps += self.usual_step(timing, index) * of_stage.steps() as f64;
+            if index == last {
+                // The very last evaluation is what the money was spent for; the others are for those who watch. And
+                // without what is held while nothing of the stage is measured, no step of it would begin.
+                let first_step = self.reserved_step(timing, index) - self.usual_step(timing, index);
+                later.ending = SAFETY * self.checkpoint(timing) + self.held_evaluation(timing, index);
+                later.needed += later.ending + self.margin(timing, index) + first_step.max(0.0);
+            } else {
+                later.needed += self.checkpoint(timing);
+            }
+            let optional = on_the_way + usize::from(index < last);
+            later.evaluations.extend(std::iter::repeat_n(evaluation, optional));
         }
-        seconds
+        later
     }
 
     /// Everything that is still to be done after `stage_step` steps of `stage`, as things usually are.
@@ -168,7 +212,7 @@ impl<'a> Forecast<'a> {
             let left = steps as f64 / of_stage.steps() as f64;
             let evaluations = (f64::from(self.recipe.evaluation.per_stage) * left).floor() + 1.0;
             seconds += self.usual_step(timing, index) * steps as f64;
-            seconds += self.evaluation(timing, index) * evaluations + self.checkpoint(timing);
+            seconds += self.usual_evaluation(timing, index) * evaluations + self.checkpoint(timing);
         }
         seconds
     }

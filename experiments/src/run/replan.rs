@@ -5,16 +5,41 @@ use shoestring_planner::recipe::ScheduleProgress;
 
 use super::course::{Course, append};
 use super::error::RunError;
+use super::forecast::{Later, evaluation_steps};
 use super::pace::{Replan, snapped};
 use super::timing::SAFETY;
 use crate::records::{RECORDS_VERSION, ReplanLine};
 
+/// Where the money pays for less than this part of the plan,
+const SHORT: f64 = 0.9;
+/// an evaluation on the way is left out if it takes more than this part of what is left.
+const DEAR_EVALUATION: f64 = 0.02;
+/// Later stages that would have less than this part of their steps are left out if ending with them costs more than
+/// these.
+const LEAST_SHARE: f64 = 0.25;
+
+/// What the money left pays for, in seconds.
+struct Outlook {
+    /// The part of the steps of all stages that are still wanted, 0 to 1.
+    share: f64,
+    /// A step of the stage at hand, with its part of the checkpoints.
+    step_seconds: f64,
+    /// For the steps of later stages.
+    later_steps: f64,
+    /// For the later stages in all.
+    later_seconds: f64,
+    /// Evaluations on the way that take longer than this are left out.
+    dear_evaluation: f64,
+}
+
 impl Course<'_> {
-    /// Looks at what the money left pays for. Where that is less than what the recipe plans, every stage to
-    /// come has the same part of its steps, and what is the later stages' is held back; where it is more
-    /// again, the stage at hand has its steps back.
+    /// Looks at what the money left pays for. Where that is less than what the recipe plans, evaluations that are
+    /// dear beside it are left out, and every stage to come has the same part of its steps, of which what is the
+    /// later stages' is held back; where it is more again, the stage at hand has its steps back. Later stages that
+    /// would have few steps, and less money for them than for all else, are left out.
     pub(super) fn replan(&mut self) -> Result<(), RunError> {
-        self.later_seconds = 0.0;
+        (self.later_seconds, self.dear_evaluation) = (0.0, f64::INFINITY);
+        self.later_left_out = false;
         if self.recipe.budget.schedule_progress == ScheduleProgress::Samples {
             return Ok(());
         }
@@ -23,35 +48,92 @@ impl Course<'_> {
             return Ok(());
         }
         let (stage, at) = (self.position.stage, self.position.stage_step);
-        let wanted = self.pace.wanted(at);
+        // What is only guessed changes no plan.
+        let measured = self.timing.present_step(&self.stage().name).is_some();
+        let later = self.forecast.later(&self.timing, stage);
+        let mut outlook = self.outlook(money, &later);
+        let hardly_any = outlook.share < LEAST_SHARE && outlook.later_steps < later.ending;
+        if measured && hardly_any && !self.is_last_stage() {
+            self.later_left_out = true;
+            outlook = self.outlook(money, &Later::default());
+        }
+        self.later_seconds = outlook.later_seconds;
+        self.dear_evaluation = outlook.dear_evaluation;
+        let Outlook { share, step_seconds, .. } = outlook;
+        let Some(steps_now) = self.pace.replanned(at, share).filter(|_| measured) else { return Ok(()) };
+        let reason = format!(
+            "the money left pays for {:.0} % of what is planned at {step_seconds:.3} s a step{}",
+            100.0 * share,
+            if self.later_left_out { " without the later stages" } else { "" }
+        );
+        self.record_replan(steps_now, step_seconds, reason)
+    }
+
+    /// What `money` seconds pay for when `later` is to come after this stage.
+    fn outlook(&self, money: f64, later: &Later) -> Outlook {
+        let stage = self.position.stage;
         // The checkpoints on the way come with the steps, at most one a step.
         let bare = self.forecast.present_step(&self.timing, stage);
         let checkpoints = self.forecast.checkpoint(&self.timing)
             / self.checkpoint_interval().max(bare).max(f64::MIN_POSITIVE);
         let step_seconds = bare * (1.0 + checkpoints);
-        let (later_steps, later_rest) = self.forecast.later(&self.timing, stage);
-        let later_steps = later_steps * (1.0 + checkpoints);
-        let last = self.forecast.checkpoint(&self.timing) + self.forecast.evaluation(&self.timing, stage);
+        let later_steps = later.steps * (1.0 + checkpoints);
         // More is set aside for the last step than it will take.
         let beyond = (self.forecast.reserved_step(&self.timing, stage) - bare).max(0.0);
-        let rest = self.forecast.evaluations(&self.timing, stage, wanted)
-            + SAFETY * last
+        let ends_here = self.is_last_stage() || self.later_left_out;
+        let last_evaluation =
+            if ends_here { self.forecast.held_evaluation(&self.timing, stage) } else { 0.0 };
+        let needed = SAFETY * self.forecast.checkpoint(&self.timing)
+            + last_evaluation
             + self.forecast.margin(&self.timing, stage)
             + beyond;
-        let room = (money - rest - later_rest).max(0.0);
-        let needed = step_seconds * wanted + later_steps;
-        let share = if needed > 0.0 { (room / needed).min(1.0) } else { 1.0 };
-        self.later_seconds = (share * later_steps + later_rest).min(money);
-        // What is only guessed changes no plan.
-        if self.timing.present_step(&self.stage().name).is_none() {
-            return Ok(());
+        let steps = step_seconds * self.pace.wanted(self.position.stage_step) + later_steps;
+        let evaluation = self.forecast.usual_evaluation(&self.timing, stage);
+        let to_come = (self.evaluations_to_come() + usize::from(!ends_here)) as f64;
+        // Evaluations on the way that take no longer than this each: here, and in later stages.
+        let on_the_way = |most: f64| {
+            let here = if evaluation <= most { to_come * evaluation } else { 0.0 };
+            let of_later: f64 = later.evaluations.iter().filter(|one| **one <= most).sum();
+            (here, of_later)
+        };
+        let share_beside = |(here, of_later): (f64, f64)| {
+            let room = (money - needed - later.needed - here - of_later).max(0.0);
+            if steps > 0.0 { (room / steps).min(1.0) } else { 1.0 }
+        };
+        let mut dear_evaluation = f64::INFINITY;
+        let mut evaluations = on_the_way(dear_evaluation);
+        let mut share = share_beside(evaluations);
+        if share < SHORT {
+            dear_evaluation = DEAR_EVALUATION * money;
+            evaluations = on_the_way(dear_evaluation);
+            share = share_beside(evaluations);
         }
-        let Some(steps_now) = self.pace.replanned(at, share) else { return Ok(()) };
-        let reason = format!(
-            "the money left pays for {:.0} % of what is planned at {step_seconds:.3} s a step",
-            100.0 * share
-        );
-        self.record_replan(steps_now, step_seconds, reason)
+        let later_seconds = (share * later_steps + later.needed + evaluations.1).min(money);
+        Outlook { share, step_seconds, later_steps: share * later_steps, later_seconds, dear_evaluation }
+    }
+
+    /// Evaluations that are still to come within the stage at hand.
+    fn evaluations_to_come(&self) -> usize {
+        if self.executor.evaluation_samples() == 0 {
+            return 0;
+        }
+        let (at, step) = (self.position.stage_step, self.position.step);
+        let points = evaluation_steps(self.stage().steps(), self.recipe.evaluation.per_stage);
+        let to_come = |point: &&u64| **point > at || **point == at && !self.evaluated.contains_key(&step);
+        points.iter().filter(|point| **point < self.pace.steps()).filter(to_come).count()
+    }
+
+    /// Whether the money for an evaluation here is better spent on steps.
+    pub(super) fn evaluation_is_too_dear(&mut self) -> bool {
+        let seconds = self.forecast.usual_evaluation(&self.timing, self.position.stage);
+        if seconds <= self.dear_evaluation {
+            return false;
+        }
+        let step = self.position.step;
+        self.say(&format!(
+            "step {step}: not evaluated, which would take {seconds:.1} s: the money left is for steps"
+        ));
+        true
     }
 
     /// Ends a stage at once when what is left is the later stages' money; says whether it did.
@@ -64,6 +146,36 @@ impl Course<'_> {
         let reason = format!("what is left is for the stages after this one: {refused}");
         self.record_replan(at, step_seconds, reason)?;
         Ok(true)
+    }
+
+    /// Writes down that the stages after this one are left out. Should there be money for them after all, by a higher
+    /// cap say, the next process decides anew: this is no part of a checkpoint.
+    pub(super) fn leave_out_later_stages(&mut self) -> Result<(), RunError> {
+        let position = self.position;
+        let (left_usd, price) = self.till.with(|guard| (guard.left(), guard.usd_per_hour().dollars()));
+        for (index, stage) in self.recipe.stages.iter().enumerate().skip(position.stage + 1) {
+            let reason = "the money left for it would go into its start and its evaluation".to_owned();
+            let text = format!("step {}: stage {} is left out: {reason}", position.step, stage.name);
+            self.till.with(|guard| guard.note(&self.stage().name, position.step, text.as_str()))?;
+            let replan = Replan {
+                stage: stage.name.clone(),
+                step: position.step,
+                stage_step: 0,
+                progress: 0.0,
+                planned_steps: stage.steps(),
+                steps_before: stage.steps(),
+                steps_now: 0,
+                left_usd,
+                usd_per_step: self.forecast.usual_step(&self.timing, index) / 3600.0 * price,
+                reason,
+            };
+            append(
+                &mut self.replan_lines,
+                &ReplanLine { version: RECORDS_VERSION, time: self.clock.now(), replan },
+            )?;
+            self.say(&text);
+        }
+        Ok(())
     }
 
     fn record_replan(&mut self, steps_now: u64, step_seconds: f64, reason: String) -> Result<(), RunError> {

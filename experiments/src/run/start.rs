@@ -396,6 +396,8 @@ impl Site<'_> {
             replans,
             replan_lines: open(self.directory.replans())?,
             later_seconds: 0.0,
+            later_left_out: false,
+            dear_evaluation: f64::INFINITY,
             forecast: Forecast::new(self.recipe, executor.evaluation_samples()),
             observer,
             lock: self.lock,

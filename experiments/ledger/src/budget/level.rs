@@ -10,6 +10,7 @@ use shoestring_planner::units::Usd;
 use super::holder::{self, Holder};
 use super::terms::{BudgetTerms, Threshold};
 use super::{DEEPEST, crossed, folder_of};
+use crate::clock::Clock;
 use crate::disk::{Disk, Hold};
 use crate::error::LedgerError;
 use crate::journal::Journal;
@@ -60,8 +61,8 @@ impl Level {
         Ok(Self { path, terms, journal, holders, owed: Vec::new(), disk: Arc::clone(disk), _hold: hold })
     }
 
-    pub(super) fn lock(&self, patience: Duration) -> Result<(), LedgerError> {
-        if self.journal.lock(patience)? {
+    pub(super) fn lock(&self, clock: &dyn Clock, patience: Duration) -> Result<(), LedgerError> {
+        if self.journal.lock(clock, patience)? {
             return Ok(());
         }
         Err(LedgerError::Locked {

@@ -41,7 +41,7 @@ use crate::journal;
 use crate::kind::{Kind, Purpose};
 use crate::row::{Draft, Row};
 
-/// How long a lock is asked for before it is an error. A row takes milliseconds.
+/// How long a lock is asked for, while nobody adds a row, before it is an error. A row takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Budgets within budgets, at most; more is a circle.
 const DEEPEST: usize = 16;
@@ -193,7 +193,8 @@ impl SharedBudget {
         Ok((budget, told))
     }
 
-    /// How long locks are asked for from here on.
+    /// How long locks are asked for from here on, while nobody adds a row. Time in which the process or its whole
+    /// machine stood still does not count.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }
@@ -439,11 +440,11 @@ impl SharedBudget {
         &mut self,
         work: impl FnOnce(&mut [Level]) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let patience = self.patience;
+        let (clock, patience) = (Arc::clone(&self.clock), self.patience);
         let mut result = Ok(());
         let mut taken = 0;
         for level in &mut self.levels {
-            result = level.lock(patience);
+            result = level.lock(&*clock, patience);
             if result.is_err() {
                 break;
             }

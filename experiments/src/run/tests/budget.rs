@@ -102,6 +102,67 @@ fn a_machine_that_becomes_ten_times_slower_anneals_both_stages_within_the_cap() 
 }
 
 #[test]
+fn evaluations_that_are_over_or_never_come_hold_no_money() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    // Half of the steps are left when the machine becomes slower, and none of the evaluations on the way is.
+    let mut recipe = recipe_with_cap_seconds(200);
+    recipe.stages.truncate(1);
+    recipe.checkpoint.every_cap_fraction = 1.0;
+    let mut watch = Watch::new();
+    watch.step_seconds = |step| if step > 30 { 8.0 } else { 1.0 };
+    watch.evaluation_batch_seconds = 1.0;
+    let Outcome::CapReached(summary) = outcome(&recipe, folder.path(), &mut watch) else { panic!() };
+    let at: Vec<(u64, bool)> = watch.evaluations.iter().map(|line| (line.step, line.is_final)).collect();
+    assert_eq!(at, [(30, false), (summary.step, true)]);
+    // 36 s before, 6 and the last evaluation, which takes as much longer as the steps for all that is known: 72 s
+    // are held for it. A step less than nine fits into the rest.
+    let left = (summary.cap - summary.spent).micros();
+    assert!(summary.step >= 37, "{} steps, {left} s left: {:?}", summary.step, watch.messages);
+    let (progress, steps) = ends(folder.path(), "pretrain");
+    assert!(1.0 - progress < 2.0 * 0.5 / (steps - 31) as f64, "{progress} at {steps}");
+}
+
+#[test]
+fn dear_evaluations_on_the_way_go_before_steps_do() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut recipe = recipe_with_cap_seconds(150);
+    recipe.checkpoint.every_cap_fraction = 1.0;
+    let mut watch = Watch::new();
+    watch.step_seconds = |step| if step > 10 { 2.0 } else { 1.0 };
+    watch.evaluation_batch_seconds = 2.0;
+    outcome(&recipe, folder.path(), &mut watch);
+    assert!(watch.heard("not evaluated, which would take"), "{:?}", watch.messages);
+    let at: Vec<bool> = watch.evaluations.iter().map(|line| line.is_final).collect();
+    assert_eq!(at, [false, true], "the first shows how dear they are");
+    assert!(ends(folder.path(), "finetune").1 > 10, "{:?}", watch.messages);
+}
+
+#[test]
+fn later_stages_that_would_be_little_but_their_end_are_left_out_and_come_back_with_money() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut recipe = recipe_with_cap_seconds(260);
+    recipe.checkpoint.every_cap_fraction = 1.0;
+    let mut watch = Watch::new();
+    watch.step_seconds = |step| if step > 35 { 10.0 } else { 1.0 };
+    watch.evaluation_batch_seconds = 1.0;
+    let ended = outcome(&recipe, folder.path(), &mut watch);
+    assert!(matches!(ended, Outcome::CapReached(_)), "{ended:?}");
+    assert!(watch.heard("stage finetune is left out"), "{:?}", watch.messages);
+    assert!(cost(&watch) <= ended.summary().cap);
+    let (progress, steps) = ends(folder.path(), "pretrain");
+    assert!(progress > 0.9 && steps < 60, "annealed: {progress} after {steps} steps");
+    let last = watch.evaluations.last().expect("evaluated");
+    assert!(last.is_final && last.step == steps);
+    assert!(metrics(folder.path()).iter().all(|line| line.stage == "pretrain"));
+    let status = crate::status::read(folder.path()).expect("reads");
+    assert_eq!(status.steps_now, steps);
+    // More money: the stage that was left out is done after all.
+    recipe.budget.cap_usd = Usd::from_micros(2000);
+    let after = outcome(&recipe, folder.path(), &mut Watch::new());
+    assert_eq!(ends(folder.path(), "finetune").1, 20, "{after:?}");
+}
+
+#[test]
 fn a_machine_that_recovers_has_steps_back() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let mut recipe = recipe_with_cap_seconds(190);

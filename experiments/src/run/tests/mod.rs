@@ -6,6 +6,7 @@ mod cap;
 mod real;
 mod resume;
 mod slow;
+mod status;
 mod toy;
 
 use std::path::Path;

@@ -2,13 +2,15 @@
 //! the clock moved by hand. Prints a table:
 //!
 //! `cargo test -p shoestring-experiments --lib slow -- --ignored --nocapture`
+//!
+//! With `SHOESTRING_PACE=TEXT` for the paces with that text in their names alone.
 
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use shoestring_planner::recipe::{Recipe, ScheduleProgress};
-use shoestring_planner::units::{Samples, Usd};
+use shoestring_planner::recipe::{Planned, PlannedStage, Recipe, ScheduleProgress, Stage};
+use shoestring_planner::units::{Hours, Samples, Usd};
 
 use super::{Watch, recipe_with_cap_seconds};
 use crate::records::{MetricsLine, read_lines};
@@ -37,13 +39,27 @@ fn recipe(seed: u64, progress: ScheduleProgress) -> Recipe {
         stage.learning_rate = rate;
     }
     recipe.checkpoint.every_cap_fraction = 0.05;
+    // As the plan has it, a step of either stage takes a second.
+    let planned = |stage: &Stage| PlannedStage {
+        name: stage.name.clone(),
+        cost_usd: Usd::from_micros(stage.steps() as i64),
+        hours: Hours::from_seconds(stage.steps() as f64),
+    };
+    recipe.planned = Some(Planned {
+        command: String::new(),
+        cost_usd: Usd::from_micros(CAP),
+        hours: Hours::from_seconds(CAP as f64),
+        accuracy_percent: None,
+        stages: recipe.stages.iter().map(planned).collect(),
+    });
     if let Some(evaluation) = &mut recipe.data.evaluation {
         evaluation.samples = Samples(960);
     }
     recipe
 }
 
-fn trained(recipe: &Recipe, directory: &Path, step_seconds: Pace) -> (Summary, f64) {
+/// What a run came to, its steps by stage, and how far the schedule of the last step was.
+fn trained(recipe: &Recipe, directory: &Path, step_seconds: Pace) -> (Summary, Vec<u64>, f64) {
     let mut watch = Watch::new();
     watch.step_seconds = step_seconds;
     watch.evaluations_slow_down = true;
@@ -59,19 +75,23 @@ fn trained(recipe: &Recipe, directory: &Path, step_seconds: Pace) -> (Summary, f
         writeln!(std::io::stdout(), "    {text}").expect("stdout");
     }
     let (Outcome::CapReached(summary) | Outcome::Finished(summary) | Outcome::Interrupted(summary)) = outcome;
-    (summary, last)
+    let steps_of =
+        |name: &str| lines.iter().rev().find(|line| line.stage == name).map_or(0, |line| line.stage_step);
+    (summary, recipe.stages.iter().map(|stage| steps_of(&stage.name)).collect(), last)
 }
 
 #[test]
 #[ignore = "prints a table; the command stands at the top"]
 fn the_same_dollars_with_and_without_the_budget_s_index() {
     let mut out = std::io::stdout();
-    let paces: [(&str, Pace); 3] = [
+    let paces: [(&str, Pace); 4] = [
         ("as planned", |_| 1.0),
+        ("ten times slower from step 200 on", |step| if step > 200 { 10.0 } else { 1.0 }),
         ("ten times slower from step 300 on", |step| if step > 300 { 10.0 } else { 1.0 }),
         ("three times slower from step 200 on", |step| if step > 200 { 3.0 } else { 1.0 }),
     ];
-    for (name, pace) in paces {
+    let only = std::env::var("SHOESTRING_PACE").unwrap_or_default();
+    for (name, pace) in paces.into_iter().filter(|(name, _)| name.contains(&only)) {
         writeln!(out, "{name}:").expect("stdout");
         let mut sums = [0.0; 2];
         for seed in SEEDS {
@@ -79,17 +99,19 @@ fn the_same_dollars_with_and_without_the_budget_s_index() {
                 [ScheduleProgress::Budget, ScheduleProgress::Samples].into_iter().enumerate()
             {
                 let folder = tempfile::tempdir().expect("temporary folder");
-                let (summary, last) = trained(&recipe(seed, progress), folder.path(), pace);
-                let accuracy = 100.0 * summary.evaluation.expect("an evaluation").metrics.acc1;
+                let (summary, steps, last) = trained(&recipe(seed, progress), folder.path(), pace);
+                let evaluation = summary.evaluation.expect("an evaluation");
+                assert!(evaluation.is_final && evaluation.step == summary.step, "{evaluation:?}");
+                let accuracy = 100.0 * evaluation.metrics.acc1;
                 sums[index] += accuracy;
                 writeln!(
                     out,
-                    "  seed {seed}, {progress:?}: {} steps, the last at {:.1} % of the schedule, spent {} of {} USD, \
-                     top-1 {accuracy:.2} %",
-                    summary.step,
+                    "  seed {seed}, {progress:?}: {steps:?} steps, the last at {:.1} % of its stage's schedule, spent {} of \
+                     {} USD, top-1 {accuracy:.2} % at {} px",
                     100.0 * last,
                     summary.spent,
-                    summary.cap
+                    summary.cap,
+                    evaluation.image_size_px
                 )
                 .expect("stdout");
             }
