@@ -20,12 +20,13 @@ pub struct Target {
     pub parse: fn(&[u8]) -> bool,
 }
 
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     Target { name: "jpeg", seeds: jpegs, parse: picture },
     Target { name: "png", seeds: pngs, parse: picture },
     Target { name: "webp", seeds: webps, parse: picture },
     Target { name: "tar", seeds: tars, parse: tar },
     Target { name: "list", seeds: lists, parse: list },
+    Target { name: "parquet", seeds: parquets, parse: parquet },
     Target { name: "caption", seeds: captions, parse: caption },
     Target { name: "braces", seeds: patterns, parse: braces },
     Target { name: "toml", seeds: tomls, parse: toml },
@@ -139,6 +140,18 @@ fn lists() -> Vec<Vec<u8>> {
 
 fn list(bytes: &[u8]) -> bool {
     looked_at(file(bytes, ".csv").path())
+}
+
+/// Written by pandas (snappy) and by polars (zstd), with columns of other kinds beside.
+fn parquets() -> Vec<Vec<u8>> {
+    vec![
+        include_bytes!("../../experiments/data/tests/files/pandas.parquet").to_vec(),
+        include_bytes!("../../experiments/data/tests/files/polars.parquet").to_vec(),
+    ]
+}
+
+fn parquet(bytes: &[u8]) -> bool {
+    looked_at(file(bytes, ".parquet").path())
 }
 
 fn captions() -> Vec<Vec<u8>> {

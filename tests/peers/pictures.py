@@ -34,6 +34,7 @@ def add(tar, name, data):
 def main():
     folder, out = sys.argv[1], Path(sys.argv[2])
     shards, each = (int(text) for text in (sys.argv[3:5] + ["2", "500"][len(sys.argv[3:5]):]))
+    out.mkdir(parents=True, exist_ok=True)
     photos = list(photographs(folder))
     subjects = "dog street market bicycle mountain kitchen sailor museum bridge garden train window".split()
     for size in (256, 512):

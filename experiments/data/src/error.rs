@@ -124,6 +124,16 @@ pub enum DataError {
         /// What would do.
         hint: String,
     },
+    /// A table that is no list of pictures and captions.
+    #[error("{path}: {problem}", path = .path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What would do.
+        hint: String,
+    },
     /// A label without a class name.
     #[error("{place}: label {label}, but there are {classes} class names (0 to {last})", last = .classes - 1)]
     Label {
@@ -173,6 +183,7 @@ impl DataError {
                     "shards are read from files of this machine and from http:// and https://"
                 }
                 io::ErrorKind::NotFound => "paths are relative to the file they stand in; check the name",
+                io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidData => "is it the right file?",
                 io::ErrorKind::PermissionDenied => "the file may not be read by this user",
                 _ => return None,
             },
@@ -189,7 +200,7 @@ impl DataError {
                  \"caption\") of the same name"
             }
             Self::TooManyBad { .. } => "look at the examples; a data set this damaged trains badly",
-            Self::Value { hint, .. } | Self::Line { hint, .. } => hint,
+            Self::Value { hint, .. } | Self::Line { hint, .. } | Self::Table { hint, .. } => hint,
             Self::Label { .. } => "line k of the class-name file names class k, counted from 0",
             Self::NoManifest { .. } => {
                 "name a folder that `data synth` wrote, or write a dataset.toml (docs/formats.md)"

@@ -14,7 +14,7 @@ use crate::bad::Counts;
 use crate::error::DataError;
 use crate::manifest::{MANIFEST_NAME, read_dataset_folder};
 use crate::picture::View;
-use crate::source::{Fault, Picture, Source};
+use crate::source::{Fault, Picture, Source, TableKind};
 use crate::text::Tokenizer;
 use crate::write::Progress;
 
@@ -114,12 +114,11 @@ pub fn find_source(paths: &[String]) -> Result<(DataSource, Option<Data>), DataE
             let shards = shards.iter().map(|path| path.to_string_lossy().into_owned()).collect();
             return Ok((DataSource::Webdataset { shards }, None));
         }
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
-        if matches!(ending.as_deref(), Some("csv" | "tsv")) {
+        if TableKind::of(path).is_some() {
             let (image_column, caption_column) = ("filepath".to_owned(), "title".to_owned());
             return Ok((DataSource::List { path: only.clone(), image_column, caption_column }, None));
         }
-        if ending.as_deref() == Some("toml") {
+        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("toml")) {
             let data = read_dataset_folder(path)?;
             return Ok((data.train.clone(), Some(data)));
         }

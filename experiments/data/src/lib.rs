@@ -5,8 +5,10 @@
 //! drawn, and batches do not depend on the number of threads that decode them.
 
 mod bad;
+mod bounded;
 mod error;
 pub mod evaluation;
+mod guard;
 mod inspect;
 mod loader;
 mod manifest;
@@ -22,6 +24,7 @@ pub mod webdataset;
 pub mod write;
 
 pub use self::bad::{BadCause, Counts, DEFAULT_TOLERANCE};
+pub use self::bounded::{read_bounded, read_line_bounded};
 pub use self::error::DataError;
 pub use self::evaluation::EvaluationSet;
 pub use self::inspect::{InspectRequest, Inspection, Spread, find_source, inspect};

@@ -18,7 +18,7 @@ use crate::bad::{BadCause, BadSample, Counts};
 use crate::error::DataError;
 use crate::manifest::MANIFEST_NAME;
 use crate::picture::{MAX_BYTES, decode, resize_whole};
-use crate::webdataset::{ShardIndex, expand, split_name};
+use crate::webdataset::{ShardIndex, expand, local, split_name};
 use crate::write::{Manifest, Progress, append, claim_folder, holds, to_toml};
 
 const REQUEST_NAME: &str = "repack.toml";
@@ -67,7 +67,7 @@ pub struct Repacked {
 #[derive(Serialize)]
 struct Request<'a> {
     version: u32,
-    shards: &'a [PathBuf],
+    shards: &'a [String],
     shard_bytes: &'a [u64],
     shorter_side_px: u32,
     quality: u8,
@@ -97,10 +97,11 @@ pub fn repack(
     if request.shorter_side_px == 0 {
         return Err(refuse("size", "0".to_owned(), "leaves no picture", "use 1 or more"));
     }
-    let mut paths = Vec::new();
+    let mut names = Vec::new();
     for pattern in &request.shards {
-        paths.extend(expand(pattern)?.into_iter().map(PathBuf::from));
+        names.extend(expand(pattern)?);
     }
+    let paths: Vec<PathBuf> = names.par_iter().map(|name| local(name)).collect::<Result<_, _>>()?;
     let mut lengths = Vec::with_capacity(paths.len());
     for path in &paths {
         let read = |source| DataError::Read { path: path.clone(), source };
@@ -108,7 +109,7 @@ pub fn repack(
     }
     let wanted = to_toml(&Request {
         version: 1,
-        shards: &paths,
+        shards: &names,
         shard_bytes: &lengths,
         shorter_side_px: request.shorter_side_px,
         quality: request.quality,
@@ -162,12 +163,13 @@ pub fn repack(
     Ok(done)
 }
 
-/// Members of one sample: name and bytes, the picture's number among them.
+/// Members of one sample: name and bytes, the picture's number among them. None are held of a sample whose bytes
+/// are too many.
 struct Entry {
     members: Vec<(String, Vec<u8>)>,
     key: String,
     picture: Option<usize>,
-    too_large: Option<u64>,
+    bytes: u64,
 }
 
 #[derive(Default)]
@@ -223,12 +225,15 @@ fn write_shard(
                 time(&waiting, request, &mut timed, times);
                 flush(&mut waiting, &mut builder)?;
             }
-            waiting.push(Entry { members: Vec::new(), key: key.to_owned(), picture: None, too_large: None });
+            waiting.push(Entry { members: Vec::new(), key: key.to_owned(), picture: None, bytes: 0 });
         }
         let Some(sample) = waiting.last_mut() else { continue };
         let is_picture = matches!(ending.to_ascii_lowercase().as_str(), "jpg" | "jpeg" | "png" | "webp");
-        if entry.size() > MAX_BYTES {
-            sample.too_large = is_picture.then_some(entry.size());
+        sample.bytes = sample.bytes.saturating_add(entry.size());
+        if sample.bytes > MAX_BYTES {
+            let held = std::mem::take(&mut sample.members);
+            waiting_bytes -= held.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+            sample.picture = None;
             continue;
         }
         let mut bytes = Vec::with_capacity(entry.size() as usize);
@@ -254,8 +259,11 @@ fn inside(name: &str) -> String {
 fn shrink(mut entry: Entry, path: &Path, request: &RepackRequest) -> Result<Entry, BadSample> {
     let place = || format!("{}: {}", path.display(), entry.key);
     let bad = |cause, detail| BadSample { cause, place: place(), detail };
-    if let Some(bytes) = entry.too_large {
-        return Err(bad(BadCause::ImageTooLarge, format!("{bytes} bytes")));
+    if entry.bytes > MAX_BYTES {
+        return Err(bad(
+            BadCause::ImageTooLarge,
+            format!("{} bytes with all that belongs to it", entry.bytes),
+        ));
     }
     let Some(number) = entry.picture else { return Err(bad(BadCause::MissingImage, String::new())) };
     match smaller(&entry.members[number].1, request) {

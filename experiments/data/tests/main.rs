@@ -3,6 +3,7 @@
 
 mod common;
 mod evaluation;
+mod lists;
 mod loader;
 mod pictures;
 mod repack;

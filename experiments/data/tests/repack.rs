@@ -129,3 +129,31 @@ fn an_inspection_counts_sizes_lengths_and_what_is_bad() {
         .sum();
     assert_eq!(found.shard_bytes, bytes);
 }
+
+/// All members of a sample are held at once, so that together they are bounded, too.
+#[test]
+fn a_sample_whose_members_are_too_large_together_is_left_out_and_counted() {
+    use std::os::unix::fs::FileExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.tar");
+    let file = fs::File::create(&path).unwrap();
+    let mut end = 0;
+    let large = 140u64 << 20;
+    // The contents of the large ones are holes.
+    for name in ["a.1.bin", "a.2.bin"] {
+        file.write_all_at(&crate::common::header(name, large as usize, b'0'), end).unwrap();
+        end += 512 + large;
+    }
+    let rest = [
+        member("a.jpg", &noisy(40, 30)),
+        member("a.txt", b"one"),
+        member("b.jpg", &noisy(40, 30)),
+        member("b.txt", b"two"),
+        vec![0; 1024],
+    ];
+    file.write_all_at(&rest.concat(), end).unwrap();
+    let done = run(&request(&[path.to_string_lossy().into_owned()], &folder.path().join("out"))).unwrap();
+    assert_eq!((done.samples, done.counts.bad[&BadCause::ImageTooLarge]), (1, 1));
+    assert!(done.counts.examples[0].contains("bytes with all that belongs to it"), "{:?}", done.counts);
+}

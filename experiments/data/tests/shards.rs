@@ -186,3 +186,17 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_of_many_megabytes_is_not_read_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in [b'x', b'L'] {
+        let size = 40 << 20;
+        let mut bytes = header("././@LongLink", size, kind);
+        bytes.resize(512 + size, b'a');
+        bytes.extend(member("1.txt", b"one"));
+        let path = write_shard(folder.path(), "long.tar", &[bytes]);
+        let error = open(&path).unwrap_err().to_string();
+        assert!(error.contains("a header of more than 16 MiB"), "{error}");
+    }
+}

@@ -113,7 +113,7 @@ pub enum DataSource {
         /// The folder.
         path: String,
     },
-    /// A table of pictures and captions: `.csv`, or `.tsv` with tabs. The first line names the columns.
+    /// A table of pictures and captions: `.csv` or `.tsv`, whose first line names the columns, or `.parquet`.
     List {
         /// The table.
         path: String,

@@ -1,7 +1,6 @@
 //! From the bytes of a JPEG, PNG or WebP file to red, green, blue.
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
@@ -10,6 +9,7 @@ use shoestring_planner::recipe::ImagePreparation;
 use super::Rgb;
 use super::jpeg::decode_smaller;
 use super::resize::{View, resize_window};
+use crate::guard::guarded;
 
 /// Pictures of more pixels are refused before anything is allocated for them: 64 megapixels.
 pub const MAX_PIXELS: u64 = 64_000_000;
@@ -36,8 +36,8 @@ pub enum DecodeError {
 /// Transparent parts show white.
 pub fn decode(bytes: &[u8]) -> Result<Rgb, DecodeError> {
     // Decoders of damaged files have panicked before; one picture must not end a run.
-    catch_unwind(AssertUnwindSafe(|| decode_unguarded(bytes)))
-        .unwrap_or_else(|_| Err(DecodeError::Broken("the decoder failed".to_owned())))
+    guarded(|| decode_unguarded(bytes))
+        .unwrap_or_else(|| Err(DecodeError::Broken("the decoder failed".to_owned())))
 }
 
 /// Decodes a picture and resizes what `choose` wants of it (told width and height) to a normalised square of

@@ -5,13 +5,16 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::list;
 use super::{Fault, Picture, check_caption_length, read_caption};
 use crate::bad::{BadCause, BadSample};
 use crate::error::DataError;
 use crate::picture::MAX_BYTES;
-use crate::webdataset::CaptionKind;
+use crate::webdataset::{CaptionKind, is_remote};
 
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+const ADDRESS: &str =
+    "an address, not a file: img2dataset fetches pictures into shards that are read as they are";
 /// Folders within folders that are looked into; deeper ones are links that go round.
 const DEEPEST: usize = 32;
 
@@ -28,6 +31,18 @@ enum FileCaption {
     Text(Box<str>),
     File(PathBuf, CaptionKind),
     Missing,
+    /// Not kept: why.
+    Unreadable(String),
+}
+
+impl FileCaption {
+    fn of_bytes(bytes: &[u8]) -> Self {
+        match (check_caption_length(bytes.len() as u64), std::str::from_utf8(bytes)) {
+            (Err((_, problem)), _) => Self::Unreadable(problem),
+            (Ok(()), Ok(text)) => Self::Text(text.into()),
+            (Ok(()), Err(_)) => Self::Unreadable("not UTF-8".to_owned()),
+        }
+    }
 }
 
 impl Files {
@@ -51,45 +66,32 @@ impl Files {
         Ok(Self { samples: samples.collect() })
     }
 
-    /// The rows of a table, in its order. `.tsv`: columns apart by tabs, else by commas.
+    /// The rows of a table, in its order.
     pub(super) fn of_list(path: &Path, image_column: &str, caption_column: &str) -> Result<Self, DataError> {
-        let refuse = |line: u64, problem: String, hint: String| DataError::Line {
-            path: path.to_owned(),
-            line: usize::try_from(line).unwrap_or(usize::MAX),
-            problem,
-            hint,
-        };
-        let tabs = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tsv"));
-        let file = File::open(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
-        let mut reader =
-            csv::ReaderBuilder::new().delimiter(if tabs { b'\t' } else { b',' }).from_reader(file);
-        let not_a_table = |line, error: &csv::Error| {
-            refuse(line, error.to_string(), "the file is UTF-8 text with columns".into())
-        };
-        let header = reader.headers().map_err(|error| not_a_table(1, &error))?.clone();
-        let column = |name: &str| {
-            header.iter().position(|found| found.trim_start_matches('\u{feff}') == name).ok_or_else(|| {
-                let found = header.iter().collect::<Vec<_>>().join(", ");
-                refuse(1, format!("no column `{name}`"), format!("the columns are {found}"))
-            })
-        };
-        let (image, caption) = (column(image_column)?, column(caption_column)?);
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut samples = Vec::new();
-        for (row, number) in reader.records().zip(2u64..) {
-            let row = row
-                .map_err(|error| not_a_table(error.position().map_or(number, csv::Position::line), &error))?;
-            let text = row.get(caption).unwrap_or_default();
-            samples.push(FileSample {
-                picture: folder.join(row.get(image).unwrap_or_default()),
-                caption: FileCaption::Text(text.into()),
-            });
-        }
+        list::rows(path, [image_column, caption_column], |picture, caption| {
+            let picture = String::from_utf8_lossy(picture);
+            // Joined, an address would become a path that says nothing.
+            let picture = if is_remote(&picture) { PathBuf::from(&*picture) } else { folder.join(&*picture) };
+            samples.push(FileSample { picture, caption: FileCaption::of_bytes(caption) });
+        })?;
         if samples.is_empty() {
             let problem = "the table has no rows".to_owned();
             return Err(DataError::NoSamples { place: path.display().to_string(), problem });
         }
         Ok(Self { samples })
+    }
+
+    /// What of a sample the list itself already tells to be missing.
+    pub(super) fn missing(&self) -> impl Iterator<Item = Option<BadSample>> {
+        self.samples.iter().map(|sample| {
+            is_address(&sample.picture).then(|| BadSample {
+                cause: BadCause::MissingImage,
+                place: sample.picture.display().to_string(),
+                detail: ADDRESS.to_owned(),
+            })
+        })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -108,12 +110,18 @@ impl Files {
             FileCaption::Text(text) if text.trim().is_empty() => {
                 return Err(refuse((BadCause::EmptyCaption, String::new())));
             }
+            FileCaption::Unreadable(detail) => {
+                return Err(refuse((BadCause::UnreadableCaption, detail.clone())));
+            }
             FileCaption::Text(text) => text.to_string(),
             FileCaption::File(path, kind) => {
                 let bytes = read(path, check_caption_length, BadCause::MissingCaption);
                 read_caption(bytes.map_err(refuse)?, *kind).map_err(refuse)?
             }
         };
+        if is_address(&sample.picture) {
+            return Err(refuse((BadCause::MissingImage, ADDRESS.to_owned())));
+        }
         let fits = |bytes| match bytes {
             0..=MAX_BYTES => Ok(()),
             _ => Err((BadCause::ImageTooLarge, format!("{bytes} bytes"))),
@@ -121,6 +129,10 @@ impl Files {
         let bytes = read(&sample.picture, fits, BadCause::MissingImage).map_err(refuse)?;
         Ok((Picture::File { bytes, place: self.place(index) }, caption.into()))
     }
+}
+
+fn is_address(picture: &Path) -> bool {
+    picture.to_str().is_some_and(is_remote)
 }
 
 /// A file's bytes, if its length is allowed.

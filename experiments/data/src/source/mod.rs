@@ -1,7 +1,9 @@
 //! Where pairs come from: shards, files, the generator, or several of these, behind one door.
 
 mod files;
+mod list;
 mod mixed;
+mod parquet;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,6 +12,7 @@ use shoestring_planner::recipe::{DataSource, ImagePreparation};
 use shoestring_planner::units::Samples;
 
 use self::files::Files;
+pub(crate) use self::list::TableKind;
 use self::mixed::Mixed;
 use crate::bad::{BadCause, BadSample, Counts};
 use crate::error::DataError;
@@ -184,7 +187,17 @@ impl Source {
                 }
                 counts.check(tolerance, self.len())
             }
-            Self::Files(_) | Self::Drawn { .. } => Ok(()),
+            Self::Files(files) => {
+                let mut counts = Counts::default();
+                for missing in files.missing() {
+                    match missing {
+                        Some(sample) => counts.add(&sample),
+                        None => counts.good += 1,
+                    }
+                }
+                counts.check(tolerance, self.len())
+            }
+            Self::Drawn { .. } => Ok(()),
         }
     }
 

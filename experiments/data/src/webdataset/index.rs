@@ -8,11 +8,15 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use super::expand;
-use super::remote::{fetched, is_remote};
+use super::remote::local;
+use crate::bounded::Metered;
 use crate::error::DataError;
 
 /// Shards whose file stays open; more are opened for each read, below the usual limit of 1,024 open files.
 const OPEN_SHARDS: usize = 256;
+
+/// Names and attributes of a member are no longer: what claims to be is damage, and is not read into memory.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// Waits before a member that could not be read is tried again.
 const WAITS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
@@ -74,8 +78,7 @@ impl ShardIndex {
         for pattern in patterns {
             names.extend(expand(pattern)?);
         }
-        let found = |name: String| if is_remote(&name) { fetched(&name) } else { Ok(PathBuf::from(name)) };
-        let paths: Vec<PathBuf> = names.into_par_iter().map(found).collect::<Result<_, _>>()?;
+        let paths: Vec<PathBuf> = names.par_iter().map(|name| local(name)).collect::<Result<_, _>>()?;
         Self::open_files(&paths)
     }
 
@@ -197,10 +200,13 @@ fn read_shard(number: usize, path: &Path) -> Result<(Shard, Vec<Sample>), DataEr
     }
     refuse_compressed(&file).map_err(|problem| broken(0, problem))?;
 
-    let mut archive = tar::Archive::new(&file);
+    let what = "a header of more than 16 MiB";
+    let (metered, meter) = Metered::new(&file, MAX_HEADER_BYTES, what);
+    let mut archive = tar::Archive::new(metered);
     let mut grouped = Grouped { shard: number as u32, samples: Vec::new() };
     let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|error| broken(0, error.to_string()))? {
+        meter.restart();
         let entry = entry.map_err(|error| broken(end, header_problem(&error, end, file_bytes)))?;
         let member = Member { offset: entry.raw_file_position(), bytes: entry.size() };
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();

@@ -7,3 +7,4 @@ mod remote;
 pub use self::braces::expand;
 pub(crate) use self::index::split_name;
 pub use self::index::{CaptionKind, Member, Sample, ShardIndex};
+pub(crate) use self::remote::{is_remote, local};

@@ -25,6 +25,11 @@ pub(crate) fn is_remote(name: &str) -> bool {
     name.starts_with("http://") || name.starts_with("https://")
 }
 
+/// The file of a shard: itself, or what was fetched from its address.
+pub(crate) fn local(name: &str) -> Result<PathBuf, DataError> {
+    if is_remote(name) { fetch_into(name, &cache_folder(), &WAITS) } else { Ok(PathBuf::from(name)) }
+}
+
 /// Where fetched shards are kept: `$SHOESTRING_CACHE`, else `shoestring/shards` in the user's cache folder.
 fn cache_folder() -> PathBuf {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -35,10 +40,6 @@ fn cache_folder() -> PathBuf {
 }
 
 /// The file of a shard at an address, fetched unless it is there already.
-pub(crate) fn fetched(url: &str) -> Result<PathBuf, DataError> {
-    fetch_into(url, &cache_folder(), &WAITS)
-}
-
 fn fetch_into(url: &str, folder: &Path, waits: &[Duration]) -> Result<PathBuf, DataError> {
     let digest: String = Sha256::digest(url).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let last = url.split(['?', '#']).next().unwrap_or(url).rsplit('/').next().unwrap_or("shard");
