@@ -87,8 +87,6 @@ pub(crate) struct Course<'a> {
     pub(crate) replan_lines: LineFile,
     /// Seconds that the stages after this one are to have.
     pub(crate) later_seconds: f64,
-    /// Whether the stages after this one are left out, so that their money is this one's.
-    pub(crate) later_left_out: bool,
     /// Evaluations on the way that take longer are left out, in seconds.
     pub(crate) dear_evaluation: f64,
     /// Whether the executor is in the stage of the position.
@@ -163,10 +161,6 @@ impl<'a> Course<'a> {
             }
             self.say_bad_samples();
             if self.is_last_stage() {
-                return Ok(Halt::Finished);
-            }
-            if self.later_left_out {
-                self.leave_out_later_stages()?;
                 return Ok(Halt::Finished);
             }
             if self.needs_checkpoint() && !self.checkpoint(Some(self.hold()))? {

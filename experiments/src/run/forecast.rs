@@ -36,8 +36,6 @@ pub(crate) struct Later {
     pub(crate) steps: f64,
     /// What they need besides.
     pub(crate) needed: f64,
-    /// That part of it which the checkpoint and the evaluation at the very end are to have.
-    pub(crate) ending: f64,
     /// Each of the evaluations that they can do without.
     pub(crate) evaluations: Vec<f64>,
 }
@@ -155,7 +153,7 @@ impl<'a> Forecast<'a> {
             (by_flops > 0.0).then_some(timing.evaluation(&other.name)? / by_flops)
         });
         if let Some(dearer) = known {
-            return dearer * by_flops(stage) * factor;
+            return dearer * by_flops(stage) * factor.min(SAFETY);
         }
         let decoding = DECODE_SECONDS * self.evaluation_samples as f64;
         let seconds = by_flops(stage) * factor + decoding;
@@ -189,8 +187,10 @@ impl<'a> Forecast<'a> {
                 // The very last evaluation is what the money was spent for; the others are for those who watch. And
                 // without what is held while nothing of the stage is measured, no step of it would begin.
                 let first_step = self.reserved_step(timing, index) - self.usual_step(timing, index);
-                later.ending = SAFETY * self.checkpoint(timing) + self.held_evaluation(timing, index);
-                later.needed += later.ending + self.margin(timing, index) + first_step.max(0.0);
+                later.needed += SAFETY * self.checkpoint(timing)
+                    + self.held_evaluation(timing, index)
+                    + self.margin(timing, index)
+                    + first_step.max(0.0);
             } else {
                 later.needed += self.checkpoint(timing);
             }

@@ -14,9 +14,6 @@ use crate::records::{RECORDS_VERSION, ReplanLine};
 const SHORT: f64 = 0.9;
 /// an evaluation on the way is left out if it takes more than this part of what is left.
 const DEAR_EVALUATION: f64 = 0.02;
-/// Later stages that would have less than this part of their steps are left out if ending with them costs more than
-/// these.
-const LEAST_SHARE: f64 = 0.25;
 
 /// What the money left pays for, in seconds.
 struct Outlook {
@@ -24,8 +21,6 @@ struct Outlook {
     share: f64,
     /// A step of the stage at hand, with its part of the checkpoints.
     step_seconds: f64,
-    /// For the steps of later stages.
-    later_steps: f64,
     /// For the later stages in all.
     later_seconds: f64,
     /// Evaluations on the way that take longer than this are left out.
@@ -35,11 +30,9 @@ struct Outlook {
 impl Course<'_> {
     /// Looks at what the money left pays for. Where that is less than what the recipe plans, evaluations that are
     /// dear beside it are left out, and every stage to come has the same part of its steps, of which what is the
-    /// later stages' is held back; where it is more again, the stage at hand has its steps back. Later stages that
-    /// would have few steps, and less money for them than for all else, are left out.
+    /// later stages' is held back; where it is more again, the stage at hand has its steps back.
     pub(super) fn replan(&mut self) -> Result<(), RunError> {
         (self.later_seconds, self.dear_evaluation) = (0.0, f64::INFINITY);
-        self.later_left_out = false;
         if self.recipe.budget.schedule_progress == ScheduleProgress::Samples {
             return Ok(());
         }
@@ -51,20 +44,12 @@ impl Course<'_> {
         // What is only guessed changes no plan.
         let measured = self.timing.present_step(&self.stage().name).is_some();
         let later = self.forecast.later(&self.timing, stage);
-        let mut outlook = self.outlook(money, &later);
-        let hardly_any = outlook.share < LEAST_SHARE && outlook.later_steps < later.ending;
-        if measured && hardly_any && !self.is_last_stage() {
-            self.later_left_out = true;
-            outlook = self.outlook(money, &Later::default());
-        }
-        self.later_seconds = outlook.later_seconds;
-        self.dear_evaluation = outlook.dear_evaluation;
-        let Outlook { share, step_seconds, .. } = outlook;
+        let Outlook { share, step_seconds, later_seconds, dear_evaluation } = self.outlook(money, &later);
+        (self.later_seconds, self.dear_evaluation) = (later_seconds, dear_evaluation);
         let Some(steps_now) = self.pace.replanned(at, share).filter(|_| measured) else { return Ok(()) };
         let reason = format!(
-            "the money left pays for {:.0} % of what is planned at {step_seconds:.3} s a step{}",
-            100.0 * share,
-            if self.later_left_out { " without the later stages" } else { "" }
+            "the money left pays for {:.0} % of what is planned at {step_seconds:.3} s a step",
+            100.0 * share
         );
         self.record_replan(steps_now, step_seconds, reason)
     }
@@ -80,7 +65,7 @@ impl Course<'_> {
         let later_steps = later.steps * (1.0 + checkpoints);
         // More is set aside for the last step than it will take.
         let beyond = (self.forecast.reserved_step(&self.timing, stage) - bare).max(0.0);
-        let ends_here = self.is_last_stage() || self.later_left_out;
+        let ends_here = self.is_last_stage();
         let last_evaluation =
             if ends_here { self.forecast.held_evaluation(&self.timing, stage) } else { 0.0 };
         let needed = SAFETY * self.forecast.checkpoint(&self.timing)
@@ -109,7 +94,7 @@ impl Course<'_> {
             share = share_beside(evaluations);
         }
         let later_seconds = (share * later_steps + later.needed + evaluations.1).min(money);
-        Outlook { share, step_seconds, later_steps: share * later_steps, later_seconds, dear_evaluation }
+        Outlook { share, step_seconds, later_seconds, dear_evaluation }
     }
 
     /// Evaluations that are still to come within the stage at hand.
@@ -146,36 +131,6 @@ impl Course<'_> {
         let reason = format!("what is left is for the stages after this one: {refused}");
         self.record_replan(at, step_seconds, reason)?;
         Ok(true)
-    }
-
-    /// Writes down that the stages after this one are left out. Should there be money for them after all, by a higher
-    /// cap say, the next process decides anew: this is no part of a checkpoint.
-    pub(super) fn leave_out_later_stages(&mut self) -> Result<(), RunError> {
-        let position = self.position;
-        let (left_usd, price) = self.till.with(|guard| (guard.left(), guard.usd_per_hour().dollars()));
-        for (index, stage) in self.recipe.stages.iter().enumerate().skip(position.stage + 1) {
-            let reason = "the money left for it would go into its start and its evaluation".to_owned();
-            let text = format!("step {}: stage {} is left out: {reason}", position.step, stage.name);
-            self.till.with(|guard| guard.note(&self.stage().name, position.step, text.as_str()))?;
-            let replan = Replan {
-                stage: stage.name.clone(),
-                step: position.step,
-                stage_step: 0,
-                progress: 0.0,
-                planned_steps: stage.steps(),
-                steps_before: stage.steps(),
-                steps_now: 0,
-                left_usd,
-                usd_per_step: self.forecast.usual_step(&self.timing, index) / 3600.0 * price,
-                reason,
-            };
-            append(
-                &mut self.replan_lines,
-                &ReplanLine { version: RECORDS_VERSION, time: self.clock.now(), replan },
-            )?;
-            self.say(&text);
-        }
-        Ok(())
     }
 
     fn record_replan(&mut self, steps_now: u64, step_seconds: f64, reason: String) -> Result<(), RunError> {

@@ -396,7 +396,6 @@ impl Site<'_> {
             replans,
             replan_lines: open(self.directory.replans())?,
             later_seconds: 0.0,
-            later_left_out: false,
             dear_evaluation: f64::INFINITY,
             forecast: Forecast::new(self.recipe, executor.evaluation_samples()),
             observer,

@@ -138,31 +138,6 @@ fn dear_evaluations_on_the_way_go_before_steps_do() {
 }
 
 #[test]
-fn later_stages_that_would_be_little_but_their_end_are_left_out_and_come_back_with_money() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let mut recipe = recipe_with_cap_seconds(260);
-    recipe.checkpoint.every_cap_fraction = 1.0;
-    let mut watch = Watch::new();
-    watch.step_seconds = |step| if step > 35 { 10.0 } else { 1.0 };
-    watch.evaluation_batch_seconds = 1.0;
-    let ended = outcome(&recipe, folder.path(), &mut watch);
-    assert!(matches!(ended, Outcome::CapReached(_)), "{ended:?}");
-    assert!(watch.heard("stage finetune is left out"), "{:?}", watch.messages);
-    assert!(cost(&watch) <= ended.summary().cap);
-    let (progress, steps) = ends(folder.path(), "pretrain");
-    assert!(progress > 0.9 && steps < 60, "annealed: {progress} after {steps} steps");
-    let last = watch.evaluations.last().expect("evaluated");
-    assert!(last.is_final && last.step == steps);
-    assert!(metrics(folder.path()).iter().all(|line| line.stage == "pretrain"));
-    let status = crate::status::read(folder.path()).expect("reads");
-    assert_eq!(status.steps_now, steps);
-    // More money: the stage that was left out is done after all.
-    recipe.budget.cap_usd = Usd::from_micros(2000);
-    let after = outcome(&recipe, folder.path(), &mut Watch::new());
-    assert_eq!(ends(folder.path(), "finetune").1, 20, "{after:?}");
-}
-
-#[test]
 fn a_machine_that_recovers_has_steps_back() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let mut recipe = recipe_with_cap_seconds(190);
