@@ -86,3 +86,43 @@ fn captions_are_tokenized_by_either_tokenizer_and_shortened() {
         (Some(49406), Some(49407))
     );
 }
+
+/// The list is one that pandas wrote; its pictures are not there.
+#[test]
+fn a_parquet_list_is_inspected_by_the_names_of_its_columns() {
+    let sandbox = Sandbox::new();
+    sandbox.write("list.parquet", include_bytes!("../experiments/data/tests/files/pandas.parquet"));
+    let found = sandbox.ok(&["data", "inspect", "list.parquet", "--format", "json"]).json();
+    assert_eq!((found["samples"].as_u64(), found["bad_samples"].as_u64()), (Some(4), Some(4)));
+    assert_eq!(found["bad_samples_by_cause"]["missing_image"].as_u64(), Some(2));
+    assert_eq!(found["bad_samples_by_cause"]["empty_caption"].as_u64(), Some(2));
+    let swapped = ["data", "inspect", "list.parquet", "--image-column", "title", "--caption-column", "kind"];
+    assert!(sandbox.ok(&swapped).stdout.contains("missing image"));
+    let wrong = sandbox.run(&["data", "inspect", "list.parquet", "--caption-column", "TEXT"]);
+    assert_eq!(wrong.code, 1, "{}", wrong.snapshot());
+    assert!(wrong.stderr.contains("list.parquet: no column `TEXT`"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("hint: the columns are id, title, filepath"), "{}", wrong.stderr);
+    let wrong = sandbox.run(&["data", "inspect", "x.tar", "--caption-column", "TEXT"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.snapshot());
+}
+
+#[test]
+fn an_endless_caption_on_stdin_is_refused() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let sandbox = Sandbox::new();
+    let mut tokenize = sandbox.command(&["data", "tokenize"]);
+    tokenize.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = tokenize.spawn().expect("starts");
+    let mut stdin = child.stdin.take().expect("is piped");
+    stdin.write_all(b"a cat\n").expect("writes");
+    // The program ends while more comes.
+    let _ = stdin.write_all(&vec![b'a'; 4 << 20]);
+    drop(stdin);
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "320 2368\n");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("stdin:2: a line of more than 1048576 bytes"), "{stderr}");
+}

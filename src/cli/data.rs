@@ -42,10 +42,16 @@ impl From<TokenizerArg> for TextTokenizer {
 
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// Shards (braces are expanded), a folder of shards or of pictures, a folder with dataset.toml, or a .csv or
-    /// .tsv table with the columns `filepath` and `title`.
+    /// Shards (braces are expanded), a folder of shards or of pictures, a folder with dataset.toml, or a .csv,
+    /// .tsv or .parquet table.
     #[arg(required = true, value_name = "DATA")]
     pub(crate) data: Vec<String>,
+    /// Column of a table with the pictures' paths, relative to the table; by default `filepath`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image_column: Option<String>,
+    /// Column of a table with the captions; by default `title`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) caption_column: Option<String>,
     /// Samples that are read and decoded, spread evenly over all; 0: every one.
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) samples: u64,

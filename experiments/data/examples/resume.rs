@@ -64,14 +64,15 @@ fn compare(name: &str, source: &DataSource) -> Result<(), Box<dyn Error>> {
         "name = \"resume\"\nsamples = 100000000\nimage_size_px = 64\ntext_tokens = 16\nbatch = 1000\n\
          learning_rate = 0.001\nwarmup_samples = 0",
     )?;
-    let open = || Loader::open(source, &stage, architectures::find("ViT-B-16")?, 1, Samples(12_000_000)).ok();
-    let uninterrupted = open().ok_or("the source does not open")?;
+    let architecture = architectures::find("ViT-B-16")?;
+    let open = || Loader::open(source, &stage, architecture, 1, Samples(12_000_000));
+    let uninterrupted = open()?;
     let mut expected = Vec::new();
     for start in (0..=POSITION).step_by(COMPARED as usize) {
         expected = uninterrupted.indices(start, COMPARED);
     }
     let start = Instant::now();
-    let resumed = open().ok_or("the source does not open")?;
+    let resumed = open()?;
     let opened = start.elapsed();
     let found = resumed.indices(POSITION, COMPARED);
     let there = start.elapsed() - opened;

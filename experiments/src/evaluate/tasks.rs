@@ -5,8 +5,8 @@ use shoestring_data::evaluation::{
     Captioned, Interval, Probe, ProbeSettings, Tally, bootstrap_mean_recall, class_embeddings, recalls,
     wilson,
 };
-use shoestring_data::picture::decode_view;
-use shoestring_data::{DataError, EvaluationSet};
+use shoestring_data::picture::{MAX_BYTES, decode_view};
+use shoestring_data::{DataError, EvaluationSet, read_bounded};
 
 use super::encoder::Encoder;
 use super::journal::Embeddings;
@@ -243,7 +243,7 @@ pub fn retrieval(
         let drawn: Result<(), DataError> =
             pixels.par_chunks_mut(3 * side * side).zip(&pairs[start..end]).try_for_each(|(out, pair)| {
                 let read = |source| DataError::Read { path: pair.path.clone(), source };
-                let bytes = std::fs::read(&pair.path).map_err(read)?;
+                let bytes = read_bounded(&pair.path, MAX_BYTES).map_err(read)?;
                 decode_view(&bytes, |_, _| encoder.view, side as u32, encoder.preparation, out)
                     .map_err(|error| read(std::io::Error::other(error.to_string())))
             });

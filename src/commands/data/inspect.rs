@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use serde_json::{Value, json};
 use shoestring_data::{InspectRequest, Inspection, Spread, find_source};
+use shoestring_planner::recipe::DataSource;
 use shoestring_planner::units::Samples;
 
 use super::{bytes, causes, failure};
@@ -18,7 +19,16 @@ pub(crate) fn inspect(args: &InspectArgs, printer: Printer) -> Result<Exit, Fail
         return Err(Failure::usage(format!("--compute-rate {rate}: must be more than 0"))
             .hint("samples a second, as `calibrate` or `bench` print them".to_owned()));
     }
-    let (source, data) = find_source(&args.data).map_err(failure)?;
+    let (mut source, data) = find_source(&args.data).map_err(failure)?;
+    if let DataSource::List { image_column, caption_column, .. } = &mut source {
+        for (column, asked) in [(image_column, &args.image_column), (caption_column, &args.caption_column)] {
+            asked.iter().for_each(|name| column.clone_from(name));
+        }
+    } else if args.image_column.is_some() || args.caption_column.is_some() {
+        return Err(Failure::usage(format!("{}: only a table has columns", args.data.join(" "))).hint(
+            "name a .csv, .tsv or .parquet file, or leave --image-column and --caption-column out".to_owned(),
+        ));
+    }
     let request = InspectRequest {
         source,
         drawn: data.map_or(Samples(0), |data| data.unique_samples),

@@ -1,15 +1,18 @@
 //! `data tokenize`.
 
-use std::io::{BufRead, stdin};
+use std::io::stdin;
 
 use serde_json::json;
 use shoestring_data::text::reduce;
-use shoestring_data::{Stream, Tokenizer};
+use shoestring_data::{Stream, Tokenizer, read_line_bounded};
 
 use super::failure;
 use crate::cli::{Format, TokenizeArgs};
 use crate::failure::{Exit, Failure};
 use crate::output::Printer;
+
+/// The longest caption of a file is a mebibyte.
+const MAX_LINE_BYTES: u64 = 1 << 20;
 
 pub(crate) fn tokenize(args: &TokenizeArgs, printer: Printer) -> Result<Exit, Failure> {
     let tokenizer = Tokenizer::named(args.tokenizer.into());
@@ -35,8 +38,11 @@ pub(crate) fn tokenize(args: &TokenizeArgs, printer: Printer) -> Result<Exit, Fa
         let mut input = stdin().lock();
         let mut line = Vec::new();
         for number in 0.. {
-            line.clear();
-            if input.read_until(b'\n', &mut line)? == 0 {
+            let more = read_line_bounded(&mut input, MAX_LINE_BYTES, &mut line).map_err(|error| {
+                Failure::new(Exit::Failure, anyhow::anyhow!("stdin:{}: {error}", number + 1))
+                    .hint("captions stand one on a line".to_owned())
+            })?;
+            if !more {
                 break;
             }
             let text = String::from_utf8(line.clone()).map_err(|_| {
