@@ -15,7 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Printer;
 use crate::progress::bar;
 
-/// Seconds for each kernel: processor time is told in hundredths of a second.
+/// Seconds for each kernel.
 const KERNEL_SECONDS: f64 = 0.5;
 
 pub(crate) fn bench(args: &BenchArgs, printer: Printer) -> Result<Exit, Failure> {

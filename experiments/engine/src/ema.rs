@@ -21,7 +21,7 @@ pub(crate) struct Ema {
 }
 
 widest! {
-    /// `mean += share * (weights - mean)`, number by number.
+    /// `mean += share * (weights - mean)`, number by number. Bound by bytes: 12 a number at 3 FLOPs.
     pub(crate) fn towards<T: Real>(mean: &mut [T], weights: &[T], share: T) {
         for (mean, &weight) in mean.iter_mut().zip(weights) {
             *mean += share * (weight - *mean);

@@ -270,14 +270,18 @@ impl Epilogue<f32> for Discard {
     }
 }
 
-/// Seconds that the process has had of all cores, user and system together.
+/// Seconds that the process has had of all cores, user and system together; absent where the system is not asked.
 #[must_use]
 pub fn cpu_time_seconds() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program, in brackets, may hold spaces. Linux counts in hundredths of a second.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-    Some(ticks / 100.0)
+    #[cfg(target_os = "linux")]
+    {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the call writes to the one place that it is given.
+        let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+        (result == 0).then_some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
 }
 
 /// The largest resident size that the process has had.

@@ -30,6 +30,8 @@ fn moments<T: Real>(row: &[T]) -> (T, T) {
 }
 
 widest! {
+    /// y = (x - mean(x)) / √(mean((x - mean(x))²) + ε) * weight + bias, row by row. 8 FLOPs a number at 8 bytes of
+    /// `f32`: vector operations bound it where rows come from the second-level cache, bytes further out.
     pub(crate) fn forward_rows<T: Real>(x: &[T], weight: &[T], bias: &[T], y: &mut [T]) {
         let width = weight.len();
         for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
@@ -42,7 +44,8 @@ widest! {
 }
 
 widest! {
-    /// With n the normalised row and g = dy * weight: dx = scale * (g - mean(g) - n * mean(g * n)).
+    /// With n the normalised row and g = dy * weight: dx = scale * (g - mean(g) - n * mean(g * n)), and to the sums
+    /// dy * n and dy. 18 FLOPs a number at 12 bytes of `f32`, bound as forward.
     pub(crate) fn backward_rows<T: Real>(
         x: &[T],
         weight: &[T],

@@ -90,7 +90,7 @@ pub(crate) fn in_order<T: Real>(partial: Vec<Vec<T>>, columns: usize) -> Vec<T> 
 }
 
 simd::widest! {
-    /// `total += row`, element by element.
+    /// `total += row`, element by element. Bound by bytes: one addition at 12, of `f32`.
     pub(crate) fn add_to<T: Real>(total: &mut [T], row: &[T]) {
         for (total, &x) in total.iter_mut().zip(row) {
             *total += x;

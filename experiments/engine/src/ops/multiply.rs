@@ -138,11 +138,11 @@ pub(crate) fn multiply<S: Stored, E: Epilogue<S::Real>>(
     let kernel = (matrix.unwrap_or_else(|| S::kernel(level)), left_bytes);
     #[cfg(target_arch = "x86_64")]
     match level {
-        // SAFETY: the processor has the instructions of the level.
         Level::Avx512 | Level::Avx512Bf16 | Level::Amx => {
+            // SAFETY: the processor has the instructions of the level.
             return unsafe { avx512(kernel, left, rows, right, epilogue) };
         }
-        // SAFETY: as above.
+        // SAFETY: likewise.
         Level::Avx2 => return unsafe { avx2(kernel, left, rows, right, epilogue) },
         Level::Portable => {}
     }

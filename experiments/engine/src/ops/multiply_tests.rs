@@ -2,7 +2,9 @@
 
 use super::level::Level;
 use super::multiply::{Depth, Epilogue, Left, Right, multiply};
-use super::pack::{self, Element, Source, groups_of, interleave, left_len, packed_len, transpose};
+use super::pack::{
+    self, Element, LeftLayout, Source, groups_of, interleave, left_len, packed_len, transpose,
+};
 use super::stored::{Bf16, Stored};
 use super::tile::COLUMNS;
 use candle_core::WithDType;
@@ -174,5 +176,58 @@ fn packing_rounds_as_narrowing_does() {
         transpose(level, Source::new(&rounded, rows, columns, columns), 25, d);
         assert_eq!(packed[0], packed[1]);
         assert_eq!(packed[2], packed[3]);
+    }
+}
+
+/// Every level lays operands out as the formulas read, from bf16 and from `f32`, with zeros beyond.
+#[test]
+fn packing_is_its_formula_at_every_level() {
+    for (rows, columns) in [(1, 1), (7, 12), (37, 50), (32, 64), (65, 33)] {
+        let numbers: Vec<f32> = wave::<f32>(rows * (columns + 3), 0.37);
+        let rounded: Vec<Bf16> = numbers.iter().map(|&x| Bf16::narrow(x)).collect();
+        let at = |row: usize, column: usize| {
+            if row < rows && column < columns { rounded[row * (columns + 3) + column] } else { Bf16(0) }
+        };
+        for level in Level::possible() {
+            packing_of(level, Source::new(&numbers, rows, columns, columns + 3), (rows, columns), at);
+            packing_of(level, Source::new(&rounded, rows, columns, columns + 3), (rows, columns), at);
+        }
+    }
+}
+
+fn packing_of<E: Element<Bf16>>(
+    level: Level,
+    source: Source<'_, E>,
+    (rows, columns): (usize, usize),
+    at: impl Fn(usize, usize) -> Bf16,
+) {
+    // A group more than there are numbers for.
+    let groups = groups_of::<Bf16>(level, rows) + 1;
+    let mut out = vec![Bf16(1); packed_len(columns, COLUMNS, groups, 2)];
+    interleave::<_, _, COLUMNS>(level, source, groups, &mut out);
+    for (index, &found) in out.iter().enumerate() {
+        let (panel, group) = (index / (64 * groups), index / 64 % groups);
+        let (column, part) = (index / 2 % 32, index % 2);
+        assert_eq!(found, at(2 * group + part, 32 * panel + column), "{level:?} right {index}");
+    }
+    let mut out = vec![Bf16(1); left_len::<Bf16>(level, columns, groups)];
+    pack::left(level, source, groups, &mut out);
+    for (index, &found) in out.iter().enumerate() {
+        let (row, column) = match LeftLayout::of::<Bf16>(level) {
+            LeftLayout::Rows => (index % (2 * groups), index / (2 * groups)),
+            LeftLayout::Panels => {
+                let (panel, group) = (index / (24 * groups), index / 24 % groups);
+                (2 * group + index % 2, 12 * panel + index / 2 % 12)
+            }
+        };
+        assert_eq!(found, at(row, column), "{level:?} left {index}");
+    }
+    let groups = groups_of::<Bf16>(level, columns) + 1;
+    let mut out = vec![Bf16(1); packed_len(rows, COLUMNS, groups, 2)];
+    transpose(level, source, groups, &mut out);
+    for (index, &found) in out.iter().enumerate() {
+        let (panel, group) = (index / (64 * groups), index / 64 % groups);
+        let (row, part) = (index / 2 % 32, index % 2);
+        assert_eq!(found, at(32 * panel + row, 2 * group + part), "{level:?} transposed {index}");
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! A panel is `PANEL` columns of an operand, group by group of the depth: (groups, PANEL, GROUP). What lies
 //! beyond the operand's columns or depth is zero.
+//!
+//! Each of the three ways is defined by its plain loops, `*_plain`, with which every level is compared. Bound by bytes,
+//! those of the cache that the operand comes from: 4 or 2 read and 2 written for each number of bf16. Turning a square of
+//! 16 x 16 pairs takes 64 shuffles, one a cycle: 8 numbers, 32 to 48 bytes, a cycle.
 
 use super::level::Level;
 use super::stored::{Bf16, Stored};

@@ -53,7 +53,7 @@ pub(crate) enum Threads {
     Pool,
 }
 
-/// `target = keep * target + factor * a b`.
+/// `target = keep * target + factor * a b`. Bound by FLOPs, 2 rows columns depth, but for thin operands.
 ///
 /// The order of the additions depends on the shapes and on the processor's caches, not on the number of
 /// threads (tested), so neither does the result.

@@ -8,7 +8,8 @@ use crate::real::Real;
 /// Lanes of a sum: one AVX-512 register of `f32`.
 const LANES: usize = 16;
 
-/// Defines a function whose body is compiled for AVX-512, for AVX2 and for the baseline, and chooses at run time.
+/// Defines a function whose body is compiled for AVX-512, for AVX2 and for the baseline, and chooses at run time. The
+/// body is a plain loop over numbers: it is the kernel's definition and its portable form at once.
 macro_rules! widest {
     ($(#[$meta:meta])* pub(crate) fn $name:ident<$t:ident: $bound:ident>($($arg:ident: $ty:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
@@ -44,7 +45,8 @@ macro_rules! widest {
 }
 pub(crate) use widest;
 
-/// Sum of `term` over the pairs of two rows of equal length, in a fixed order.
+/// Sum of `term` over the pairs of two rows of equal length, in a fixed order: number i to lane i mod 16, then the
+/// lanes by halves. Bound by how long an addition takes (one register's worth each), which rows of other sums hide.
 #[inline(always)]
 pub(crate) fn sum_pairs<T: Real>(a: &[T], b: &[T], term: impl Fn(T, T) -> T) -> T {
     let mut lanes = [T::zero(); LANES];

@@ -85,7 +85,8 @@ impl<S: Stored> Kernel<S> {
     }
 }
 
-/// The kernel's definition, and the one for processors without a faster one.
+/// The kernel's definition, and the one for processors without a faster one: tile\[i\]\[j\] = sum over k of
+/// a\[i\]\[k\] b\[k\]\[j\], added up first to last. 2 FLOPs for each k of a number of the tile.
 ///
 /// # Safety
 /// As [`Compute`].

@@ -1,4 +1,8 @@
 //! Multi-head softmax attention of the samples of a slab.
+//!
+//! Forward 4 n FLOPs of products for each number of a row, n the tokens, and 37 vector operations of the softmax for each
+//! score; backward 12 n and 48. With heads of 64 numbers that is 256 FLOPs a score beside the softmax: bound by vector
+//! operations, and where a sample has few tokens by packing and the loops' ends.
 
 use super::Work;
 use super::epilogues::{Store, StoreReal};
@@ -107,7 +111,7 @@ impl Work {
     }
 
     /// softmax(Q Kᵀ / √d) V in each head of each sample of a slab: from `qkv` (rows, 3 width) to `mixed`
-    /// (rows, width).
+    /// (rows, width). Bytes in bf16, those of the second-level cache: 6 read and 2 written a number of `mixed`.
     pub(super) fn attend<S: Stored>(&self, qkv: &[S], mixed: &mut [S], room: &mut HeadRoom<S>) {
         let (width, tokens, head_width) = (self.tower.width, self.tokens, self.head_width());
         let level = self.attention_level();

@@ -1,4 +1,8 @@
-//! What is done with a product's numbers while they are in the first-level cache.
+//! What is done with a product's numbers while they are in the first-level cache. Each is a plain loop that defines it.
+//!
+//! A tile's epilogue runs while matrix registers compute the next one, so it is free up to as many cycles as a product
+//! takes (depth / 512 a number). Vector operations on a number, in bf16, two registers of 16 numbers a cycle: storing 7,
+//! adding 2, GELU 28, its way back 41; bytes written 2, 8 (read and written), 4 and 6.
 
 use crate::ops::multiply::Epilogue;
 use crate::ops::stored::Stored;

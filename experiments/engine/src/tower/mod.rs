@@ -7,7 +7,7 @@
 //! products, over the rows of all slabs, come last.
 //!
 //! Arithmetic a row of a block, w its width, n the tokens of its sample, an MLP of 4 w: forward 24 w² + 4 n w
-//! FLOPs, backward 48 w² + 14 n w (the attention's probabilities and what they mixed are computed again).
+//! FLOPs, backward 48 w² + 12 n w (the attention's probabilities and what they mixed are computed again).
 //! Traffic to main memory a row, in bf16: forward it writes 20 w bytes (two normalised rows, queries, keys and
 //! values, the MLP's input) and changes x (8 w); backward it reads them, changes dx (8 w), and writes and reads
 //! 32 w of packed operands. A weight is read twice as `f32` and written once as a gradient.
@@ -19,6 +19,7 @@ mod epilogues;
 mod norm;
 mod patches;
 mod quick_gelu;
+mod rates;
 mod slab;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use rayon::prelude::*;
 
 pub(crate) use self::buffers::{AllBuffers, Buffers, Kept};
 pub(crate) use self::patches::{Patches, Start};
+pub(crate) use self::rates::rates;
 use self::slab::forward_slab;
 use self::weights::{Direction, Held, Packed};
 pub(crate) use self::weights::{Gradients, is_matrix};

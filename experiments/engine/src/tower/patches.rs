@@ -85,17 +85,18 @@ impl<'a> Patches<'a> {
     }
 
     /// Numbers of a patch.
-    fn numbers(&self) -> usize {
+    pub(super) fn numbers(&self) -> usize {
         3 * self.patch * self.patch
     }
 
-    fn groups<S: Stored>(&self) -> usize {
+    pub(super) fn groups<S: Stored>(&self) -> usize {
         groups_of::<S>(self.work.level, self.numbers())
     }
 
     /// Cuts out the patches of samples from `first` on, one a row, in the order of a convolution kernel (channel,
-    /// row, column), rows `stride` numbers apart and zeros in between.
-    fn cut<S: Stored>(&self, first: usize, stride: usize, out: &mut [S]) {
+    /// row, column), rows `stride` numbers apart and zeros in between. Bound by bytes: 4 read and, in bf16, 2 written for
+    /// each number, in runs of a patch's side.
+    pub(super) fn cut<S: Stored>(&self, first: usize, stride: usize, out: &mut [S]) {
         let (size, patch) = (self.images.image_size_px, self.patch);
         let side = size / patch;
         let samples = out.chunks_exact_mut(self.kept * stride);
@@ -132,6 +133,39 @@ impl<'a> Patches<'a> {
         })
     }
 
+    /// Numbers of a slab's patches.
+    pub(super) fn room<S: Stored>(&self) -> usize {
+        self.work.slab_samples() * self.kept * self.groups::<S>() * S::GROUP
+    }
+
+    /// A slab's tokens: x = class + position, then kernel · patch + position for each patch. Bound by FLOPs: 2 r for
+    /// each number of a token, r numbers to a patch.
+    pub(super) fn embed_slab<S: Stored>(
+        &self,
+        slab: usize,
+        kernel: Right<'_, S>,
+        class: &[S::Real],
+        table: &[S::Real],
+        patches: &mut [S],
+        x: &mut [S::Real],
+    ) {
+        let (work, width) = (self.work, self.work.tower.width);
+        let stride = self.groups::<S>() * S::GROUP;
+        let first = slab * work.slab_samples();
+        let rows = x.len() / (work.tokens * width) * self.kept;
+        self.cut(first, stride, &mut patches[..rows * stride]);
+        for sample in x.chunks_exact_mut(work.tokens * width) {
+            for ((x, &class), &position) in sample.iter_mut().zip(class).zip(&table[..width]) {
+                *x = class + position;
+            }
+        }
+        let places = self.images.kept_patches.map(|places| &places[first * self.kept..]);
+        let mut to = Place { positions: table, places, kept: self.kept, width, x };
+        let depth = Depth::padded::<S>(work.level, self.numbers());
+        let left = Left::rows_of_depth(patches, rows, depth, stride);
+        multiply(work.level, left, 0..rows, kernel, &mut to);
+    }
+
     /// The tokens that the first block starts from.
     pub(crate) fn embed<S: Stored>(
         &self,
@@ -148,24 +182,11 @@ impl<'a> Patches<'a> {
         })?;
         let depth = Depth::padded::<S>(work.level, self.numbers());
         let right = Right::packed(&kernel, width, depth);
-        let stride = groups * S::GROUP;
-        let samples = work.slab_samples();
         let mut x = buffers.take_real(work.rows() * width);
         let slabs = x.par_chunks_mut(work.slab_rows() * width).enumerate().with_max_len(1);
         slabs.for_each(|(slab, x)| {
-            let first = slab * samples;
-            let rows = x.len() / (work.tokens * width) * self.kept;
-            let mut patches = buffers.take(samples * self.kept * stride);
-            self.cut(first, stride, &mut patches[..rows * stride]);
-            for sample in x.chunks_exact_mut(work.tokens * width) {
-                for ((x, &class), &position) in sample.iter_mut().zip(&class).zip(&table[..width]) {
-                    *x = class + position;
-                }
-            }
-            let places = self.images.kept_patches.map(|places| &places[first * self.kept..]);
-            let mut to = Place { positions: &table, places, kept: self.kept, width, x };
-            let left = Left::rows_of_depth(&patches, rows, depth, stride);
-            multiply(work.level, left, 0..rows, right, &mut to);
+            let mut patches = buffers.take(self.room::<S>());
+            self.embed_slab(slab, right, &class, &table, &mut patches, x);
             buffers.give(patches);
         });
         buffers.give(kernel);
@@ -234,8 +255,9 @@ impl<'a> Patches<'a> {
         Ok(())
     }
 
-    /// dxᵀ patches, over the rows of all patches: both operands packed slab by slab, and then their product.
-    fn kernel_gradient<S: Stored>(&self, buffers: &Buffers<S>, dx: &[S::Real]) -> Vec<S::Real> {
+    /// dxᵀ patches, over the rows of all patches: both operands packed slab by slab, and then their product. Bound by
+    /// FLOPs: 2 r for each number of a patch's token.
+    pub(super) fn kernel_gradient<S: Stored>(&self, buffers: &Buffers<S>, dx: &[S::Real]) -> Vec<S::Real> {
         let (work, width, numbers) = (self.work, self.work.tower.width, self.numbers());
         let (slabs, samples) = (work.slabs(), work.slab_samples());
         let groups = groups_of::<S>(work.level, samples * self.kept);
@@ -289,9 +311,9 @@ mod tests {
     use crate::params::tensor_specs;
     use crate::test_models::tiny;
 
-    fn patches<'a>(images: Images<'a>, patch: usize, kept: usize) -> Patches<'a> {
+    fn patches<'a>(images: Images<'a>, patch: usize, kept: usize, level: Level) -> Patches<'a> {
         let tower = crate::vision::tower(&tiny());
-        let (samples, level) = (images.batch, Level::current());
+        let samples = images.batch;
         let work = Work { tower, samples, tokens: kept + 1, level, recompute: false };
         Patches::new(work, images, patch, ImagePositions::SinCos2d, false)
     }
@@ -302,12 +324,12 @@ mod tests {
         let pixels: Vec<f32> = (0..2 * 3 * 16).map(|index| index as f32).collect();
         let all = Images { batch: 2, image_size_px: 4, pixels: &pixels, kept_patches: None };
         let mut found = vec![0f32; 2 * 4 * 12];
-        patches(all, 2, 4).cut(0, 12, &mut found);
+        patches(all, 2, 4, Level::current()).cut(0, 12, &mut found);
         assert_eq!(found[..12], [0., 1., 4., 5., 16., 17., 20., 21., 32., 33., 36., 37.]);
         assert_eq!(found[12..16], [2., 3., 6., 7.], "the second patch is the one to the right");
         assert_eq!(found[24..28], [8., 9., 12., 13.], "the third begins the second row");
         let kept = [0, 3, 1, 2];
-        let some = patches(Images { kept_patches: Some(&kept), ..all }, 2, 2);
+        let some = patches(Images { kept_patches: Some(&kept), ..all }, 2, 2, Level::current());
         let mut rows = vec![1f32; 2 * 2 * 13];
         some.cut(0, 13, &mut rows);
         for (row, place) in rows.chunks_exact(13).zip([0, 3, 5, 6]) {
@@ -320,9 +342,13 @@ mod tests {
     }
 
     /// Odd numbers of pixels in a patch and of patches in a slab, which bf16 multiplies in pairs: tokens and the
-    /// kernel's gradient in all precisions against sums written out.
+    /// kernel's gradient in all precisions at every level against sums written out.
     #[test]
     fn odd_patches_are_their_formula() {
+        Level::possible().for_each(odd_patches_at);
+    }
+
+    fn odd_patches_at(level: Level) {
         let mut architecture = tiny();
         architecture.vision_cfg.patch_size = 3;
         let (batch, kept, numbers, width) = (45, 3, 27, 16);
@@ -330,7 +356,7 @@ mod tests {
         let places: Vec<u32> =
             (0..batch as u32).flat_map(|sample| [sample % 4, (sample + 2) % 4, 3]).collect();
         let images = Images { batch, image_size_px: 6, pixels: &pixels, kept_patches: Some(&places) };
-        let patches = patches(images, 3, kept);
+        let patches = patches(images, 3, kept, level);
         let mut rows = vec![0f64; batch * kept * numbers];
         patches.cut(0, numbers, &mut rows);
         let specs = tensor_specs(&architecture, 2.5);

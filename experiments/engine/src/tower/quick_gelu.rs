@@ -1,5 +1,6 @@
 //! `OpenAI`'s approximation of GELU, x / (1 + e^(-1.702 x)), which its models were trained with (`QuickGELU` in
-//! `open_clip/transformer.py`), while the MLP's numbers are in the first-level cache.
+//! `open_clip/transformer.py`), while the MLP's numbers are in the first-level cache. Bound by vector operations: 45 a
+//! number forward, 49 backward, 27 of them the exponential.
 
 use super::epilogues::{GeluBackward, StoreGelu};
 use crate::ops::multiply::Epilogue;

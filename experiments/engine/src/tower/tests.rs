@@ -84,7 +84,8 @@ fn attention_is_its_formula_and_its_gradient_the_difference() {
     }
 }
 
-/// In bf16 a number is wrong by at most 2^-9 of itself when it is rounded; a mean of values by about that.
+/// In bf16 a number is wrong by at most 2^-9 of itself when it is rounded; a mean of values by about that, a gradient,
+/// which is a sum of products of rounded numbers, by some times that of the largest ones.
 #[test]
 fn attention_in_bf16_is_that_in_double_precision_to_its_precision() {
     for level in Level::possible() {
@@ -95,6 +96,20 @@ fn attention_in_bf16_is_that_in_double_precision_to_its_precision() {
         work.attend(&rounded, &mut mixed, &mut HeadRoom::new(&work));
         for (found, expected) in mixed.iter().zip(formula(&qkv, &work)) {
             assert!((f64::from(found.widen()) - expected).abs() < 0.02, "{found:?} is not {expected}");
+        }
+        let dy = wave(mixed.len(), 1.7);
+        let mut expected = vec![0.0; qkv.len()];
+        let mut again = vec![0.0; dy.len()];
+        let room = &mut HeadRoom::new(&work);
+        work.attend_backward(&qkv, &dy, &mut again, (&mut expected, 3 * 128), room);
+        let rounded_dy: Vec<Bf16> = dy.iter().map(|&x| Bf16::narrow(x as f32)).collect();
+        let (mut found, mut again) = (vec![Bf16::default(); qkv.len()], mixed.clone());
+        let room = &mut HeadRoom::new(&work);
+        work.attend_backward(&rounded, &rounded_dy, &mut again, (&mut found, 3 * 128), room);
+        assert_eq!(again, mixed);
+        for (found, expected) in found.iter().zip(expected) {
+            let error = (f64::from(found.widen()) - expected).abs();
+            assert!(error < 0.03, "{level:?}: {found:?} is not {expected}");
         }
     }
 }
