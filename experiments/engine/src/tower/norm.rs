@@ -73,7 +73,7 @@ pub(crate) struct Renormalised<'a, S: Stored> {
 
 widest! {
     /// With n a normalised row and g = dy * weight: dx += scale (g - mean(g) - n mean(g n)); to the sums dy n and dy; and
-    /// out as forward. Bound by vector operations, closely followed by bytes: 25 a number at 16 bytes in bf16.
+    /// out as forward. Bound by vector operations: 25 a number at 16 bytes in bf16.
     pub(crate) fn normalise_backward<S: Stored>(
         weight: &[S::Real],
         bias: &[S::Real],
@@ -120,7 +120,7 @@ widest! {
 
 widest! {
     /// Rounds rows of `width` numbers to rows `stride` apart, and adds them up by column. 7 vector operations a number,
-    /// 6 of them rounding, at 6 bytes in bf16: bound by either.
+    /// 6 of them rounding, at 6 bytes in bf16, which bound it.
     pub(crate) fn round_and_sum<S: Stored>(
         x: &[S::Real],
         width: usize,
@@ -138,7 +138,7 @@ widest! {
 }
 
 widest! {
-    /// Adds rows up by column. Bound by bytes: 2 a number in bf16 at 2 vector operations.
+    /// Adds rows up by column. Bound by vector operations: 2 a number at 2 bytes in bf16.
     pub(crate) fn sum_columns<S: Stored>(x: &[S], rows: usize, stride: usize, sums: &mut [S::Real]) {
         for x in x.chunks(stride).take(rows) {
             for (sum, &x) in sums.iter_mut().zip(x) {

@@ -94,8 +94,9 @@ impl<'a> Patches<'a> {
     }
 
     /// Cuts out the patches of samples from `first` on, one a row, in the order of a convolution kernel (channel,
-    /// row, column), rows `stride` numbers apart and zeros in between. Bound by bytes: 4 read and, in bf16, 2 written for
-    /// each number, in runs of a patch's side.
+    /// row, column), rows `stride` numbers apart and zeros in between. 4 bytes read and, in bf16, 2 written
+    /// for each number, in runs of a patch's side; bound by rounding them, since it is compiled for the baseline's
+    /// vectors alone.
     pub(super) fn cut<S: Stored>(&self, first: usize, stride: usize, out: &mut [S]) {
         let (size, patch) = (self.images.image_size_px, self.patch);
         let side = size / patch;
