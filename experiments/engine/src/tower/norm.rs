@@ -119,8 +119,8 @@ widest! {
 }
 
 widest! {
-    /// Rounds rows of `width` numbers to rows `stride` apart, and adds them up by column. 7 vector operations a number,
-    /// 6 of them rounding, at 6 bytes in bf16, which bound it.
+    /// Rounds rows of `width` numbers to rows `stride` apart, and adds them up by column. Bound by vector
+    /// operations: 7 a number, 6 of them rounding, at 6 bytes in bf16.
     pub(crate) fn round_and_sum<S: Stored>(
         x: &[S::Real],
         width: usize,
