@@ -245,7 +245,7 @@ fn read_guard(directory: &Path, run: &RunDirectory) -> Result<Status, RunError> 
     let burn = matches!(state, RunState::Running(_)).then_some(price);
     let mut status = Status {
         directory: directory.to_owned(),
-        name: rows.last().map(|row| row.run.clone()).unwrap_or_default(),
+        name: rows.first().map(|row| row.run.clone()).unwrap_or_default(),
         state,
         stage: String::new(),
         stage_index: 0,
@@ -364,6 +364,10 @@ fn warnings(status: &Status, torn: bool, replan: Option<&ReplanLine>) -> Vec<Str
     if !ended && status.spent.dollars() >= NEARLY_SPENT * status.cap.dollars() {
         let percent = 100.0 * status.spent.dollars() / status.cap.dollars();
         out.push(format!("{percent:.0} % of the cap are spent"));
+    }
+    if status.spent > status.cap {
+        let over = status.spent - status.cap;
+        out.push(format!("spend from elsewhere or a correction is {over} USD above the cap"));
     }
     if let Some(replan) = replan.filter(|_| status.steps_now < status.steps) {
         out.push(format!(

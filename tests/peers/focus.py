@@ -5,7 +5,8 @@
 EXPORT.csv is written by `shoestring ledger export --focus --out EXPORT.csv DIR...`. Needs, in an environment of its
 own (it holds numpy and pandas back): pip install focus-validator==1.0.0 "multimethod<2"
 
-The validator knows four columns of version 1.0 by the names that they had before; they are renamed for it, in a copy.
+The validator knows four columns of version 1.0 by the names that they had before, and asks for a fifth that is called
+ChargeCategory now; they are renamed for it, in a copy.
 Then each column of the specification is checked by itself: there, of its type, null only where it may be.
 """
 
@@ -97,10 +98,11 @@ def by_validator(rows):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "focus.csv")
         with open(path, "w", newline="") as out:
-            writer = csv.DictWriter(out, [OLD_NAMES.get(name, name) for name in rows[0]])
+            writer = csv.DictWriter(out, [OLD_NAMES.get(name, name) for name in rows[0]] + ["ChargeType"])
             writer.writeheader()
             for row in rows:
-                writer.writerow({OLD_NAMES.get(name, name): value for name, value in row.items()})
+                renamed = {OLD_NAMES.get(name, name): value for name, value in row.items()}
+                writer.writerow(renamed | {"ChargeType": row["ChargeCategory"]})
         program = os.path.join(os.path.dirname(sys.executable), "focus-validator")
         # It finds its list of currencies relative to the folder above its package.
         above = os.path.dirname(os.path.dirname(focus_validator.__file__))

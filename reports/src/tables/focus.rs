@@ -4,7 +4,7 @@
 //! What the ledger does not know and FOCUS allows to be empty is empty. Where it does not: the list price is the
 //! recorded price, the account is stated by the user, and a provider that is not known is `unknown`.
 
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, Days, Months, NaiveDate, SubsecRound, TimeDelta, Utc};
 use serde_json::json;
 use shoestring_ledger::{Bought, Kind, Purpose, Row};
 
@@ -79,12 +79,16 @@ impl Charge<'_> {
         }
     }
 
-    /// From when to when; a charge that is not of time has the day on which it was written down.
+    /// From when to when, by whole seconds begun; a charge that is not of time has the day on which it was written
+    /// down.
     fn period(&self) -> (DateTime<Utc>, DateTime<Utc>) {
         let time = self.row.time;
         match self.row.seconds {
             Some(seconds) if self.is_time() && seconds > 0.0 => {
-                (time - TimeDelta::milliseconds((seconds * 1e3) as i64), time)
+                let start = (time - TimeDelta::milliseconds((seconds * 1e3) as i64)).trunc_subsecs(0);
+                let end = time.trunc_subsecs(0);
+                let whole = end == time && end > start;
+                (start, if whole { end } else { end + TimeDelta::seconds(1) })
             }
             _ => {
                 let day = time.date_naive();
@@ -108,10 +112,33 @@ impl Charge<'_> {
         }
     }
 
+    /// What was bought, by a name of our own: the machine, or the purpose where no machine is known.
+    fn sku(&self) -> String {
+        let what = if self.is_time() && !self.of.resource.is_empty() {
+            self.of.resource.as_str()
+        } else {
+            self.row.purpose.name()
+        };
+        if what.starts_with(self.provider()) {
+            what.to_owned()
+        } else {
+            format!("{}/{what}", self.provider())
+        }
+    }
+
+    /// The same at its price.
+    fn sku_price(&self) -> String {
+        let price = self.unit_price().map_or("unknown".to_owned(), |price| format!("{price} USD"));
+        let unit = if self.unit().is_empty() { String::new() } else { format!("/{}", self.unit()) };
+        format!("{} at {price}{unit}", self.sku())
+    }
+
     fn description(&self) -> String {
+        let unknown = self.is_usage() && (self.quantity().is_none() || self.unit_price().is_none());
+        let unknown = if unknown { "; quantity or price: the ledger does not know" } else { "" };
         let stage = if self.row.stage.is_empty() { String::new() } else { format!(" in {}", self.row.stage) };
         let note = if self.row.note.is_empty() { String::new() } else { format!(": {}", self.row.note) };
-        format!("{} of {}{stage}{note}", self.row.purpose.name(), self.row.run)
+        format!("{} of {}{stage}{note}{unknown}", self.row.purpose.name(), self.row.run)
     }
 
     fn tags(&self) -> String {
@@ -196,8 +223,8 @@ pub(super) fn focus(ledgers: &[LedgerRows], account: &str) -> Result<Table, Repo
         .known("ResourceType", each(&|charge| some(&charge.of.resource).map(|_| "Machine".to_owned())))
         .known("ServiceCategory", each(&|charge| Some(charge.service().to_owned())))
         .known("ServiceName", each(&|charge| Some(charge.row.purpose.name().to_owned())))
-        .known("SkuId", none())
-        .known("SkuPriceId", none())
+        .known("SkuId", each(&|charge| charge.is_usage().then(|| charge.sku())))
+        .known("SkuPriceId", each(&|charge| charge.is_usage().then(|| charge.sku_price())))
         .known("SubAccountId", none())
         .known("SubAccountName", none())
         .known("Tags", each(&|charge| Some(charge.tags())))
@@ -209,4 +236,63 @@ pub(super) fn focus(ledgers: &[LedgerRows], account: &str) -> Result<Table, Repo
         .known("x_Run", each(&|charge| Some(charge.row.run.clone())))
         .known("x_Stage", each(&|charge| some(&charge.row.stage)))
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use shoestring_ledger::{Draft, Journal};
+    use shoestring_planner::units::Usd;
+
+    use super::*;
+
+    fn rows(drafts: Vec<Draft>) -> Vec<Row> {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (mut journal, _) = Journal::open(&folder.path().join("ledger.jsonl")).expect("opens");
+        for draft in drafts {
+            journal.append(draft).expect("follows");
+        }
+        journal.rows().to_vec()
+    }
+
+    #[test]
+    fn a_charge_of_less_than_a_second_has_a_period_and_what_is_unknown_is_said() {
+        let time = DateTime::from_timestamp_millis(1_767_225_600_400).expect("in range");
+        let amount = |micros| Some(Usd::from_micros(micros));
+        let drafts = vec![
+            Draft { run: "one".into(), amount: amount(100), ..Draft::new(Kind::Open, time) },
+            Draft {
+                run: "one".into(),
+                amount: amount(5),
+                seconds: Some(0.3),
+                usd_per_hour: amount(60_000),
+                purpose: Purpose::Train,
+                ..Draft::new(Kind::Spend, time)
+            },
+            Draft {
+                run: "elsewhere".into(),
+                amount: amount(7),
+                purpose: Purpose::Storage,
+                bought: Some(Bought { provider: "aws".into(), ..Bought::default() }),
+                ..Draft::new(Kind::Import, time)
+            },
+        ];
+        let rows = rows(drafts);
+        let of = LedgerRows {
+            label: "one".into(),
+            provider: String::new(),
+            region: String::new(),
+            resource: String::new(),
+            rows: Vec::new(),
+        };
+        let charge = |row| Charge { of: &of, row, micros: 0 };
+        let (short, import) = (charge(&rows[1]), charge(&rows[2]));
+        assert_eq!(
+            [short.period().0, short.period().1].map(text),
+            ["2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z"]
+        );
+        assert!(!short.description().contains("does not know"), "{}", short.description());
+        assert_eq!(short.sku_price(), "unknown/train at 0.06 USD/Hours");
+        assert!(import.description().ends_with("the ledger does not know"), "{}", import.description());
+        assert_eq!(import.sku_price(), "aws/storage at unknown");
+    }
 }

@@ -38,7 +38,8 @@ pub(super) fn import(args: &LedgerImportArgs, printer: Printer) -> Result<Exit, 
         Format::Text => {
             let more = if unknown > 0 { format!(", {unknown} of unknown amount") } else { String::new() };
             printer.data(&format!(
-                "{rows} rows taken in, {known} USD{more}; {} of {} USD spent",
+                "{rows} {} taken in, {known} USD{more}; {} of {} USD spent",
+                if rows == 1 { "row" } else { "rows" },
                 account.spent(),
                 account.cap()
             ))?;
