@@ -1,6 +1,6 @@
 //! Samples per second of training steps on this machine.
 //!
-//! `cargo run --release -p shoestring-engine --example step_rate -- [tiny|a|b|c] [batch] [seconds] [bf16|f32]`
+//! `cargo run --release -p shoestring-engine --example step_rate -- [tiny|a|b|c] [batch] [seconds] [bf16|f32] [image tokens]`
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use shoestring_engine::measure::{Shape, StepOptions, measure_step};
@@ -18,6 +18,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(batch) = arguments.get(1) {
         shape.batch = batch.parse()?;
     }
+    if let Some(tokens) = arguments.get(4) {
+        shape = shape.with_image_tokens(tokens.parse()?).ok_or("image tokens are the square of a number")?;
+    }
     let seconds: f64 = arguments.get(2).map_or(Ok(10.0), |text| text.parse())?;
     let precision = match arguments.get(3).map(String::as_str) {
         Some("f32") => Some(Precision::F32),
@@ -27,14 +30,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = StepOptions { precision, ..StepOptions::default() };
     let found = measure_step(&shape, &options, seconds, &mut |_| {})?;
     println!(
-        "{name} ({:?}, {}): {:.1} samples/s, {:.1} per second of a core, {:.0} GFLOP/s, products {:.0} GFLOP/s, \
+        "{} ({:?}, {}): {:.1} samples/s, {:.1} per second of a core, {:.0} GFLOP/s, products {:.0} GFLOP/s, \
+         {:.3} GFLOP a sample, \
          {:.0} MB, batch {}, {} threads",
+        shape.name,
         found.precision,
         found.kernels,
         found.samples_per_second,
         found.samples_per_cpu_second.unwrap_or(f64::NAN),
         found.flops_per_second / 1e9,
         found.peak_flops_per_second / 1e9,
+        shape.step_flops() / f64::from(shape.batch) / 1e9,
         found.peak_memory_bytes.unwrap_or(0) as f64 / 1e6,
         shape.batch,
         found.threads,
