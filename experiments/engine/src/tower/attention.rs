@@ -56,9 +56,11 @@ struct Head<'a, S> {
 }
 
 impl Work {
-    /// The level of attention's products: matrix registers need as many rows as they have.
+    /// The level of attention's products. Matrix registers need as many rows as they have, and heads of whole registers:
+    /// beyond a head's numbers lie another head's.
     fn attention_level(&self) -> Level {
-        if self.tokens < 16 { self.level.min(Level::Avx512Bf16) } else { self.level }
+        let whole = self.head_width().is_multiple_of(2 * pack::MATRIX_GROUPS);
+        if self.tokens < 16 || !whole { self.level.min(Level::Avx512Bf16) } else { self.level }
     }
 
     pub(super) fn head_width(&self) -> usize {

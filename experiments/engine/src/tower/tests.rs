@@ -88,11 +88,15 @@ fn attention_is_its_formula_and_its_gradient_the_difference() {
 /// which is a sum of products of rounded numbers, by some times that of the largest ones.
 #[test]
 fn attention_in_bf16_is_that_in_double_precision_to_its_precision() {
-    for level in Level::possible() {
-        let work = work(2, 37, 128, 2, true, level);
-        let qkv = wave(work.rows() * 3 * 128, 0.83);
+    // Heads of whole matrix registers, and of part of one; few tokens and many.
+    let shapes = [(37, 128, 2), (37, 16, 2), (17, 160, 2), (8, 128, 2)];
+    for (level, (tokens, width, heads)) in
+        Level::possible().flat_map(|level| shapes.map(|shape| (level, shape)))
+    {
+        let work = work(2, tokens, width, heads, true, level);
+        let qkv = wave(work.rows() * 3 * width, 0.83);
         let rounded: Vec<Bf16> = qkv.iter().map(|&x| Bf16::narrow(x as f32)).collect();
-        let mut mixed = vec![Bf16::default(); work.rows() * 128];
+        let mut mixed = vec![Bf16::default(); work.rows() * width];
         work.attend(&rounded, &mut mixed, &mut HeadRoom::new(&work));
         for (found, expected) in mixed.iter().zip(formula(&qkv, &work)) {
             assert!((f64::from(found.widen()) - expected).abs() < 0.02, "{found:?} is not {expected}");
@@ -101,11 +105,11 @@ fn attention_in_bf16_is_that_in_double_precision_to_its_precision() {
         let mut expected = vec![0.0; qkv.len()];
         let mut again = vec![0.0; dy.len()];
         let room = &mut HeadRoom::new(&work);
-        work.attend_backward(&qkv, &dy, &mut again, (&mut expected, 3 * 128), room);
+        work.attend_backward(&qkv, &dy, &mut again, (&mut expected, 3 * width), room);
         let rounded_dy: Vec<Bf16> = dy.iter().map(|&x| Bf16::narrow(x as f32)).collect();
         let (mut found, mut again) = (vec![Bf16::default(); qkv.len()], mixed.clone());
         let room = &mut HeadRoom::new(&work);
-        work.attend_backward(&rounded, &rounded_dy, &mut again, (&mut found, 3 * 128), room);
+        work.attend_backward(&rounded, &rounded_dy, &mut again, (&mut found, 3 * width), room);
         assert_eq!(again, mixed);
         for (found, expected) in found.iter().zip(expected) {
             let error = (f64::from(found.widen()) - expected).abs();
