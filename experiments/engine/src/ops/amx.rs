@@ -11,15 +11,9 @@ use std::arch::asm;
 use std::cell::Cell;
 use std::sync::OnceLock;
 
+use super::pack::MATRIX_GROUPS;
 use super::stored::Bf16;
-use super::tile::{COLUMNS, Operands, Tile};
-
-/// Rows of a matrix register.
-pub(crate) const REGISTER_ROWS: usize = 16;
-/// Rows of a tile of the result: two registers.
-pub(crate) const ROWS: usize = 2 * REGISTER_ROWS;
-/// Pairs of numbers in a register's row: the depth of a product is cut into pieces of as many.
-pub(crate) const GROUPS: usize = 16;
+use super::tile::{COLUMNS, MATRIX_ROWS, MOST_ROWS, Operands, Tile};
 
 /// Whether this processor has matrix registers for bf16 and the system lets this process use them. Linux wants to be
 /// asked, since a thread's saved state grows by 8 KiB with them.
@@ -212,18 +206,18 @@ loops!(
      # {out1} {ahead} {ahead_step}"
 );
 
-/// Computes a tile of 16 to [`ROWS`] rows, whose definition is [`super::tile::portable`]. A row is a sum over pairs of
+/// Computes a tile of 16 to [`MOST_ROWS`] rows, whose definition is [`super::tile::portable`]. A row is a sum over pairs of
 /// the depth, first to last.
 ///
 /// # Safety
 /// As [`super::tile::Kernel`]; [`permitted`] is true; a row's groups lie one after the other, and every segment has a
-/// multiple of [`GROUPS`] of them, at least one.
+/// multiple of [`MATRIX_GROUPS`] of them, at least one.
 pub(crate) unsafe fn bf16(rows: usize, narrow: bool, o: &Operands<Bf16>, tile: *mut Tile<f32>) {
-    debug_assert!((REGISTER_ROWS..=ROWS).contains(&rows));
-    let (pieces, last_pieces) = (o.groups / GROUPS, o.last_groups / GROUPS);
+    debug_assert!((MATRIX_ROWS..=MOST_ROWS).contains(&rows));
+    let (pieces, last_pieces) = (o.groups / MATRIX_GROUPS, o.last_groups / MATRIX_GROUPS);
     let next = Next {
         a_skip: (2 * o.a_segment) as isize - (64 * pieces) as isize,
-        b_skip: (2 * o.b_segment) as isize - (4 * COLUMNS * GROUPS * pieces) as isize,
+        b_skip: (2 * o.b_segment) as isize - (4 * COLUMNS * MATRIX_GROUPS * pieces) as isize,
         pieces,
         last_pieces,
     };
@@ -231,7 +225,7 @@ pub(crate) unsafe fn bf16(rows: usize, narrow: bool, o: &Operands<Bf16>, tile: *
     // there are fewer than 32 rows, and computes the same there.
     unsafe {
         configure();
-        let second = rows - REGISTER_ROWS;
+        let second = rows - MATRIX_ROWS;
         let a = [o.a, o.a.add(second * o.a_row)];
         let out = [tile.cast::<f32>(), tile.cast::<f32>().add(second * COLUMNS)];
         let run = match (second > 0, narrow) {
@@ -246,7 +240,7 @@ pub(crate) unsafe fn bf16(rows: usize, narrow: bool, o: &Operands<Bf16>, tile: *
             o.b,
             o.segments,
             &next,
-            (o.ahead.start(o.b, o.groups), GROUPS * o.ahead.step),
+            (o.ahead.start(o.b, o.groups), MATRIX_GROUPS * o.ahead.step),
             out,
         );
     }

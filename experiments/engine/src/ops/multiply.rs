@@ -132,8 +132,7 @@ pub(crate) fn multiply<S: Stored, E: Epilogue<S::Real>>(
 ) {
     assert_eq!(left.depth, right.depth);
     assert!(rows.end <= left.rows && (left.group == S::GROUP || rows.start.is_multiple_of(ROWS)));
-    let matrix = S::matrix_kernel().filter(|_| S::in_matrix_registers(level));
-    let matrix = matrix.filter(|kernel| left.fits_matrix_registers(&rows, kernel));
+    let matrix = S::matrix_kernel(level).filter(|kernel| left.fits_matrix_registers(&rows, kernel));
     let left_bytes = if matrix.is_some() { MATRIX_LEFT_BYTES } else { LEFT_BYTES };
     let kernel = (matrix.unwrap_or_else(|| S::kernel(level)), left_bytes);
     #[cfg(target_arch = "x86_64")]

@@ -200,89 +200,55 @@ impl Element<Self> for f32 {
     }
 }
 
-impl Element<Bf16> for f32 {
-    #[inline(always)]
-    fn stored(self) -> Bf16 {
-        Bf16::narrow(self)
-    }
+/// Numbers that are packed as bf16: by vector instructions where the level has them.
+macro_rules! packed_as_bf16 {
+    ($number:ty, $stored:expr) => {
+        impl Element<Bf16> for $number {
+            #[inline(always)]
+            fn stored(self) -> Bf16 {
+                $stored(self)
+            }
 
-    fn interleave_at<const PANEL: usize>(
-        level: Level,
-        source: Source<'_, Self>,
-        groups: usize,
-        out: &mut [Bf16],
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if level >= Level::Avx512Bf16 && (PANEL == 12 || PANEL == 32) {
-            // SAFETY: the processor has the instructions; sizes were asserted by `interleave`.
-            return unsafe { x86::interleave::<Self, PANEL>(source, groups, out) };
-        }
-        let _ = level;
-        interleave_plain::<Self, Bf16, PANEL>(source, groups, out);
-    }
+            fn interleave_at<const PANEL: usize>(
+                level: Level,
+                source: Source<'_, Self>,
+                groups: usize,
+                out: &mut [Bf16],
+            ) {
+                #[cfg(target_arch = "x86_64")]
+                if level >= Level::Avx512Bf16 && (PANEL == 12 || PANEL == 32) {
+                    // SAFETY: the processor has the instructions; sizes were asserted by `interleave`.
+                    return unsafe { x86::interleave::<Self, PANEL>(source, groups, out) };
+                }
+                let _ = level;
+                interleave_plain::<Self, Bf16, PANEL>(source, groups, out);
+            }
 
-    fn turn_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
-        #[cfg(target_arch = "x86_64")]
-        if level >= Level::Avx512Bf16 {
-            // SAFETY: the processor has the instructions; sizes were asserted by `turn`.
-            return unsafe { x86::turn(source, groups, out) };
-        }
-        let _ = level;
-        turn_plain(source, groups, out);
-    }
+            fn turn_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
+                #[cfg(target_arch = "x86_64")]
+                if level >= Level::Avx512Bf16 {
+                    // SAFETY: the processor has the instructions; sizes were asserted by `turn`.
+                    return unsafe { x86::turn(source, groups, out) };
+                }
+                let _ = level;
+                turn_plain(source, groups, out);
+            }
 
-    fn transpose_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
-        #[cfg(target_arch = "x86_64")]
-        if level >= Level::Avx512Bf16 {
-            // SAFETY: the processor has the instructions; sizes were asserted by `transpose`.
-            return unsafe { x86::transpose(source, groups, out) };
+            fn transpose_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
+                #[cfg(target_arch = "x86_64")]
+                if level >= Level::Avx512Bf16 {
+                    // SAFETY: the processor has the instructions; sizes were asserted by `transpose`.
+                    return unsafe { x86::transpose(source, groups, out) };
+                }
+                let _ = level;
+                transpose_plain(source, groups, out);
+            }
         }
-        let _ = level;
-        transpose_plain(source, groups, out);
-    }
+    };
 }
 
-impl Element<Self> for Bf16 {
-    #[inline(always)]
-    fn stored(self) -> Self {
-        self
-    }
-
-    fn interleave_at<const PANEL: usize>(
-        level: Level,
-        source: Source<'_, Self>,
-        groups: usize,
-        out: &mut [Self],
-    ) {
-        #[cfg(target_arch = "x86_64")]
-        if level >= Level::Avx512Bf16 && (PANEL == 12 || PANEL == 32) {
-            // SAFETY: the processor has the instructions; sizes were asserted by `interleave`.
-            return unsafe { x86::interleave::<Self, PANEL>(source, groups, out) };
-        }
-        let _ = level;
-        interleave_plain::<Self, Self, PANEL>(source, groups, out);
-    }
-
-    fn turn_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Bf16]) {
-        #[cfg(target_arch = "x86_64")]
-        if level >= Level::Avx512Bf16 {
-            // SAFETY: the processor has the instructions; sizes were asserted by `turn`.
-            return unsafe { x86::turn(source, groups, out) };
-        }
-        let _ = level;
-        turn_plain(source, groups, out);
-    }
-
-    fn transpose_at(level: Level, source: Source<'_, Self>, groups: usize, out: &mut [Self]) {
-        #[cfg(target_arch = "x86_64")]
-        if level >= Level::Avx512Bf16 {
-            // SAFETY: the processor has the instructions; sizes were asserted by `transpose`.
-            return unsafe { x86::transpose(source, groups, out) };
-        }
-        let _ = level;
-        transpose_plain(source, groups, out);
-    }
-}
+packed_as_bf16!(f32, Bf16::narrow);
+packed_as_bf16!(Bf16, std::convert::identity);
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {

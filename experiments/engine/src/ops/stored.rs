@@ -34,12 +34,12 @@ pub(crate) trait Stored: Element<Self> + Default + std::fmt::Debug + 'static {
     }
 
     /// Whether a level multiplies such numbers in matrix registers, as far as an operand's shape allows it.
-    fn in_matrix_registers(_: Level) -> bool {
-        false
+    fn in_matrix_registers(level: Level) -> bool {
+        Self::matrix_kernel(level).is_some()
     }
 
     /// The kernel for that.
-    fn matrix_kernel() -> Option<Kernel<Self>> {
+    fn matrix_kernel(_: Level) -> Option<Kernel<Self>> {
         None
     }
 
@@ -74,12 +74,8 @@ impl Stored for Bf16 {
         level
     }
 
-    fn in_matrix_registers(level: Level) -> bool {
-        level == Level::Amx
-    }
-
-    fn matrix_kernel() -> Option<Kernel<Self>> {
-        matrix_kernel_bf16()
+    fn matrix_kernel(level: Level) -> Option<Kernel<Self>> {
+        matrix_kernel_bf16(level)
     }
 
     fn gradient(numbers: Vec<Self>) -> Gradient<f32> {

@@ -1,6 +1,6 @@
 //! The innermost loops of products: one tile of the result, kept in registers over the whole depth.
 //!
-//! A tile is at most [`ROWS`] x [`COLUMNS`], with matrix registers [`super::amx::ROWS`] x [`COLUMNS`]. For AVX-512: 12 rows of two registers are 24 accumulators; with
+//! A tile is at most [`ROWS`] x [`COLUMNS`], with matrix registers [`MOST_ROWS`] x [`COLUMNS`]. For AVX-512: 12 rows of two registers are 24 accumulators; with
 //! the two registers of the right operand and one broadcast number of the left that is 27 of 32. A step of
 //! the loop does 24 multiply-adds with 14 loads, so it runs at the rate of the multiply-adds (one a cycle: 64
 //! FLOPs a cycle and core in bf16, 32 in f32), from the second-level cache too. What lies further away would
@@ -12,8 +12,10 @@ use crate::real::Real;
 
 /// Rows of a tile.
 pub(crate) const ROWS: usize = 12;
-/// Rows of the tallest tile that a kernel has.
-pub(crate) const MOST_ROWS: usize = 32;
+/// Rows of a matrix register.
+pub(crate) const MATRIX_ROWS: usize = 16;
+/// Rows of the tallest tile that a kernel has: two matrix registers.
+pub(crate) const MOST_ROWS: usize = 2 * MATRIX_ROWS;
 /// Columns of a tile: two AVX-512 registers of `f32`.
 pub(crate) const COLUMNS: usize = 32;
 
@@ -159,15 +161,13 @@ pub(crate) fn kernel_bf16(level: Level) -> Kernel<Bf16> {
     Kernel::any(portable::<Bf16>)
 }
 
-/// The kernel for operands that [`Stored::in_matrix_registers`] laid out.
-pub(crate) fn matrix_kernel_bf16() -> Option<Kernel<Bf16>> {
+/// The kernel for matrix registers, where a level has them.
+pub(crate) fn matrix_kernel_bf16(level: Level) -> Option<Kernel<Bf16>> {
     #[cfg(target_arch = "x86_64")]
-    return Some(Kernel {
-        compute: super::amx::bf16,
-        rows: super::amx::ROWS,
-        fewest: super::amx::REGISTER_ROWS,
-    });
-    #[cfg(not(target_arch = "x86_64"))]
+    if level == Level::Amx {
+        return Some(Kernel { compute: super::amx::bf16, rows: MOST_ROWS, fewest: MATRIX_ROWS });
+    }
+    let _ = level;
     None
 }
 

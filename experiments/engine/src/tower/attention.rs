@@ -11,7 +11,7 @@ use crate::ops::level::Level;
 use crate::ops::multiply::{Depth, Left, Right, multiply};
 use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, transpose};
 use crate::ops::stored::Stored;
-use crate::ops::tile::COLUMNS;
+use crate::ops::tile::{COLUMNS, MATRIX_ROWS};
 use crate::real::Real;
 
 /// Room for one head's intermediate results.
@@ -60,7 +60,7 @@ impl Work {
     /// beyond a head's numbers lie another head's.
     fn attention_level(&self) -> Level {
         let whole = self.head_width().is_multiple_of(2 * pack::MATRIX_GROUPS);
-        if self.tokens < 16 || !whole { self.level.min(Level::Avx512Bf16) } else { self.level }
+        if self.tokens < MATRIX_ROWS || !whole { self.level.min(Level::Avx512Bf16) } else { self.level }
     }
 
     pub(super) fn head_width(&self) -> usize {
