@@ -131,6 +131,23 @@ impl Till {
         Ok(())
     }
 
+    /// Sets more aside for the open quantum, so that it lasts `seconds` from now or as much of them as there is money
+    /// for. Returns by how many seconds it lasts longer.
+    pub fn stretch(&self, step: u64, seconds: f64) -> Result<f64, ReserveError> {
+        let mut state = self.shared.lock();
+        let before = state.lease_seconds();
+        let State { guard, open, .. } = &mut *state;
+        let Some(open) = open else { return Ok(0.0) };
+        let had = open.quantum.reserve();
+        let seconds = seconds.min(guard.seconds_of_work_for(had + guard.left()));
+        let more = guard.cost_of_next(seconds).minus_or_zero(had).min(guard.left());
+        if more > Usd::ZERO {
+            guard.extend(&mut open.quantum, step, more, Usd::ZERO)?;
+        }
+        self.shared.renew(&state);
+        Ok(state.lease_seconds() - before)
+    }
+
     /// Opens the next quantum before the open one is settled, so that no other process can take the money in
     /// between; refused, the open one stays.
     pub fn roll(&self, stage: &str, purpose: Purpose, seconds: f64) -> Result<(), ReserveError> {

@@ -132,16 +132,27 @@ fn text(shapes: &[Shape], found: &[Measurement], kernels: &[KernelRate]) -> Stri
          measured between the steps. Memory: the most that the process has had so far."
     );
     if !kernels.is_empty() {
-        let _ = writeln!(out, "\n{:<44} {:>9} {:>9}", "kernel, one thread", "GFLOP/s", "GB/s");
+        let _ = writeln!(
+            out,
+            "\n{:<44} {:>8} {:>7}  {:<17} {:>5}",
+            "kernel, one thread", "GFLOP/s", "GB/s", "bound", "share"
+        );
         for kernel in kernels {
             let _ = writeln!(
                 out,
-                "{:<44} {:>9.1} {:>9.1}",
+                "{:<44} {:>8.1} {:>7.1}  {:<17} {:>4.0}%",
                 kernel.name,
                 kernel.flops_per_second / 1e9,
-                kernel.bytes_per_second / 1e9
+                kernel.bytes_per_second / 1e9,
+                kernel.bound,
+                100.0 * kernel.share_of_bound
             );
         }
+        let _ = writeln!(
+            out,
+            "\nBound: of a kernel's arithmetic and its traffic, what comes nearer to this machine's own rate, measured \
+             before the kernels; share: how near."
+        );
     }
     out
 }
@@ -208,6 +219,8 @@ fn object(shapes: &[Shape], found: &[Measurement], kernels: &[KernelRate]) -> Va
                 "name": kernel.name,
                 "flops_per_second": kernel.flops_per_second,
                 "bytes_per_second": kernel.bytes_per_second,
+                "bound": kernel.bound.to_string(),
+                "share_of_bound_ratio": kernel.share_of_bound,
             })
         })
         .collect();

@@ -365,12 +365,7 @@ impl Watch<'_> {
     /// none.
     fn roll(&mut self) -> Result<bool, RunError> {
         if self.order.budget.is_some() {
-            let seconds = self.quantum + self.hold();
-            return match self.till.roll(STAGE, Purpose::Command, seconds) {
-                Ok(()) => Ok(true),
-                Err(ReserveError::Refused(_)) => Ok(false),
-                Err(ReserveError::Ledger(error)) => Err(error.into()),
-            };
+            return self.roll_within_budget();
         }
         self.till.settle(0)?;
         let hold = self.hold();
@@ -384,6 +379,23 @@ impl Watch<'_> {
             Ok(()) => Ok(true),
             Err(ReserveError::Refused(_)) => Ok(false),
             Err(ReserveError::Ledger(error)) => Err(error.into()),
+        }
+    }
+
+    /// The same with the time for the end in every quantum. Where the budget has no room for the open quantum and the
+    /// next one beside it, what room there is makes the open one longer.
+    fn roll_within_budget(&mut self) -> Result<bool, RunError> {
+        let seconds = self.quantum + self.hold();
+        let refused = |error| match error {
+            ReserveError::Refused(_) => Ok(false),
+            ReserveError::Ledger(error) => Err(error.into()),
+        };
+        match self.till.roll(STAGE, Purpose::Command, seconds) {
+            Ok(()) => Ok(true),
+            Err(ReserveError::Refused(_)) => {
+                self.till.stretch(0, seconds).map(|longer| longer >= SHORTEST_QUANTUM / 10.0).or_else(refused)
+            }
+            Err(error) => refused(error),
         }
     }
 

@@ -21,7 +21,7 @@ use super::observer::{Observer, StageProgress, StepProgress};
 use super::pace::{Pace, Replan};
 use super::price::PriceFile;
 use super::state::{STATE_VERSION, State};
-use super::timing::{QUANTUM_SECONDS, SAFETY, Timing};
+use super::timing::{SAFETY, Timing};
 use crate::events::Events;
 use crate::records::{EvaluationLine, LineFile, MetricsLine, RECORDS_VERSION};
 use crate::till::Till;
@@ -285,13 +285,14 @@ impl<'a> Course<'a> {
         // `as` saturates, and a room below nothing becomes no step.
         let fitting = (room / worst) as u64;
         // A checkpoint that becomes due on the way is not put off to the end of a longer quantum.
-        let seconds = QUANTUM_SECONDS.min(self.seconds_until_checkpoint().max(0.0));
+        let seconds = self.timing.quantum().min(self.seconds_until_checkpoint().max(0.0));
         let wanted = ((seconds / usual) as u64).clamp(1, most);
         let steps = wanted.min(fitting.max(1));
         let (amount, kept) = self.till.cost_of_next(steps as f64 * worst, hold);
         let untouchable = self.free_of(self.till.with(|guard| guard.worst_cost_of(self.untouchable())));
         let (name, step) = (&stage.name, self.position.step);
         let free = self.free_of(kept);
+        let asked_at = self.seconds();
         match self.till.reserve(name, step, Purpose::Train, amount, free, untouchable) {
             Ok(()) => {}
             Err(ReserveError::Refused(refused)) => {
@@ -300,8 +301,11 @@ impl<'a> Course<'a> {
             }
             Err(ReserveError::Ledger(error)) => return Err(error.into()),
         }
+        let reserving = self.seconds() - asked_at;
         let trained = self.train_within(steps);
+        let done_at = self.seconds();
         self.settle(trained)?;
+        self.timing.ledger_took(reserving + self.seconds() - done_at);
         Ok(None)
     }
 

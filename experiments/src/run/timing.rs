@@ -10,8 +10,13 @@ pub const SAFETY: f64 = 1.5;
 pub const MARGIN_STEPS: f64 = 3.0;
 /// and the part of the cap that this is at most; but one step's worth it always is.
 pub const MARGIN_OF_CAP: f64 = 0.01;
-/// Wall-clock seconds that a quantum of training steps aims at.
-pub const QUANTUM_SECONDS: f64 = 3.0;
+/// Wall-clock seconds that a quantum of training steps aims at, where the ledger is quick,
+const QUANTUM_SECONDS: f64 = 3.0;
+/// and at most.
+const LONGEST_QUANTUM_SECONDS: f64 = 30.0;
+/// Reserving and settling may take this part of a quantum: disks that sync slowly, and budgets within budgets, get
+/// longer quanta.
+const LEDGER_SHARE: f64 = 0.003;
 /// Recent steps that count for the worst one.
 const RECENT: usize = 32;
 /// Recent steps that say what a step costs at present.
@@ -32,16 +37,28 @@ pub struct Timing {
     /// Seconds of the slowest checkpoint.
     #[serde(default)]
     checkpoint: Option<f64>,
+    /// Seconds for reserving and settling recent quanta. Of this process: the next may have another disk.
+    #[serde(skip)]
+    ledger: VecDeque<f64>,
 }
 
 impl Timing {
     /// A step of `stage` took so long.
     pub fn step_took(&mut self, stage: &str, seconds: f64) {
-        let recent = self.steps.entry(stage.to_owned()).or_default();
-        if recent.len() == RECENT {
-            recent.pop_front();
-        }
-        recent.push_back(round(seconds));
+        remember(self.steps.entry(stage.to_owned()).or_default(), seconds);
+    }
+
+    /// Reserving and settling a quantum took so long together.
+    pub fn ledger_took(&mut self, seconds: f64) {
+        remember(&mut self.ledger, seconds);
+    }
+
+    /// Wall-clock seconds that the next quantum aims at: such that the ledger takes no more than 0.3 % of them, but
+    /// from 3 to 30, since a crash is charged for a whole quantum.
+    #[must_use]
+    pub fn quantum(&self) -> f64 {
+        let mean = self.ledger.iter().sum::<f64>() / self.ledger.len().max(1) as f64;
+        (mean / LEDGER_SHARE).clamp(QUANTUM_SECONDS, LONGEST_QUANTUM_SECONDS)
     }
 
     /// An evaluation in `stage` took so long.
@@ -101,6 +118,13 @@ impl Timing {
     }
 }
 
+fn remember(recent: &mut VecDeque<f64>, seconds: f64) {
+    if recent.len() == RECENT {
+        recent.pop_front();
+    }
+    recent.push_back(round(seconds));
+}
+
 /// Microseconds are plenty, and keep `state.json` readable.
 fn round(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
@@ -122,6 +146,22 @@ mod tests {
         timing.step_took("a", 1.0);
         assert_eq!(timing.slowest_step("a"), Some(1.0));
         assert_eq!(timing.slowest_step("b"), None);
+    }
+
+    #[test]
+    fn a_ledger_that_syncs_slowly_gets_longer_quanta() {
+        let mut timing = Timing::default();
+        assert_eq!(timing.quantum(), 3.0);
+        timing.ledger_took(0.006);
+        assert_eq!(timing.quantum(), 3.0);
+        for _ in 0..RECENT {
+            timing.ledger_took(0.024);
+        }
+        assert!((timing.quantum() - 8.0).abs() < 1e-9);
+        for _ in 0..RECENT {
+            timing.ledger_took(1.0);
+        }
+        assert_eq!(timing.quantum(), 30.0);
     }
 
     #[test]

@@ -112,11 +112,9 @@ fn text(contents: &Contents, with_rows: bool) -> String {
     let account = &contents.account;
     let mut out = String::new();
     let run = contents.rows.first().map_or("", |row| row.run.as_str());
-    let price = contents
-        .rows
-        .first()
-        .map(|row| format!("{} USD/h, {}", row.usd_per_hour.unwrap_or_default(), row.price_source));
-    let _ = writeln!(out, "Ledger of {run} ({}; {} rows)\n", price.unwrap_or_default(), contents.rows.len());
+    let price = contents.rows.first().map_or_else(String::new, price);
+    let rows = contents.rows.len();
+    let _ = writeln!(out, "Ledger of {run} ({price}{rows} {})\n", if rows == 1 { "row" } else { "rows" });
     let _ = writeln!(out, "{:<16} {:<12} {:>12} {:>12}", "stage", "purpose", "time", "USD");
     for one in account.spending() {
         let hours = Hours::from_seconds(one.seconds);
@@ -148,6 +146,15 @@ fn text(contents: &Contents, with_rows: bool) -> String {
         }
     }
     out
+}
+
+/// The price of a row and where it is from, for a heading; a budget has none of its own.
+fn price(row: &Row) -> String {
+    match (row.usd_per_hour, row.price_source.as_str()) {
+        (Some(price), source) => format!("{price} USD/h, {source}; "),
+        (None, "") => String::new(),
+        (None, source) => format!("price unknown, {source}; "),
+    }
 }
 
 fn line(row: &Row) -> String {
