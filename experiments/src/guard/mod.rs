@@ -29,7 +29,7 @@ use chrono::{DateTime, Utc};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, Terms};
+use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SharedBudget, Terms};
 use shoestring_planner::recipe::Billing;
 use shoestring_planner::units::Usd;
 use signal_hook::iterator::Signals;
@@ -43,7 +43,7 @@ use crate::till::Till;
 
 /// Set in the command and everything that it starts: the folder of its guard.
 pub const MARK: &str = "SHOESTRING_GUARD";
-/// Part of the cap that a quantum is, and its bounds in seconds.
+/// Part of the cap, or of what is left of a smaller budget, that a quantum is, and its bounds in seconds.
 const QUANTUM_OF_CAP: f64 = 0.01;
 const SHORTEST_QUANTUM: f64 = 2.0;
 const LONGEST_QUANTUM: f64 = 60.0;
@@ -268,7 +268,10 @@ impl Watch<'_> {
         signals: &mut Signals,
         say: &mut dyn FnMut(&str),
     ) -> Result<GuardSummary, RunError> {
-        let affordable = self.till.with(|guard| guard.seconds_of_work_for(guard.account().cap()));
+        let affordable = self.till.with(|guard| {
+            let of_budget = guard.budget().map(SharedBudget::left);
+            guard.seconds_of_work_for(guard.account().cap().min(of_budget.unwrap_or(Usd::from_micros(i64::MAX))))
+        });
         self.quantum = (QUANTUM_OF_CAP * affordable).clamp(SHORTEST_QUANTUM, LONGEST_QUANTUM);
         if !self.roll()? {
             let left = self.till.left();
