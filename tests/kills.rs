@@ -1,7 +1,7 @@
 //! Runs that are killed over and over, audited by the test's own clock: no micro-dollar over the cap,
 //! whatever the ledger says; and the same weights in the end.
 //!
-//! A few kills by default. The long form, 200 kills and every `fsync` of a run (it needs `strace`):
+//! A few kills by default. The long form, 200 kills, and every `fsync` and `fdatasync` of a run (it needs `strace`):
 //! `SHOESTRING_KILLS=200 cargo test --test shoestring kills:: -- --include-ignored --nocapture --test-threads
 //! 1`
 
@@ -205,37 +205,43 @@ fn killed_runs_with_too_little_money_never_cost_more_than_their_cap() {
     killed(&recipe(cap, 60), cap, kills, 11, None);
 }
 
-/// Killed at the n-th `fsync` for every n: every place where a write becomes one that counts.
+/// Killed at the n-th `fsync` and at the n-th `fdatasync` for every n: every place where a write becomes one that counts.
 #[test]
 #[ignore = "needs strace and some minutes; the command stands at the top"]
 fn killed_at_every_write_point() {
     // A checkpoint at every quantum.
     let text = recipe(100_000, 1).replace("every_cap_fraction = 0.0002", "every_cap_fraction = 1e-9");
     let whole = uninterrupted(&text);
-    let mut point = 0;
-    loop {
-        point += 1;
-        let sandbox = Sandbox::new();
-        sandbox.write("kills.toml", &text);
-        let run = sandbox.command(&["run", "kills.toml", "--dir", "run", "--quiet"]);
-        let status = Command::new("strace")
-            .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e"])
-            .arg(format!("inject=fsync:signal=KILL:when={point}"))
-            .arg(run.get_program())
-            .args(run.get_args())
-            .current_dir(sandbox.path(""))
-            .env("RAYON_NUM_THREADS", "2")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .expect("strace is needed for the long form");
-        if status.success() {
-            break;
-        }
-        sandbox.ok(&["run", "kills.toml", "--dir", "run", "--quiet"]);
-        sandbox.ok(&["ledger", "verify", "run"]);
-        assert!(weights(&sandbox.path("run")) == whole, "the weights differ after a kill at fsync {point}");
+    for call in ["fsync", "fdatasync"] {
+        let points = (1..).take_while(|&point| killed_at(call, point, &text, &whole)).count();
+        assert!(points > 20, "only {points} points were met");
+        say(&format!("killed at each of {points} {call}s: every ledger verifies, all weights bit-equal"));
     }
-    assert!(point > 20, "only {point} points were met");
-    say(&format!("killed at each of {} fsyncs: every ledger verifies, all weights bit-equal", point - 1));
+}
+
+/// Kills a run at the n-th call, and lets it go on to its end; false where it makes fewer.
+fn killed_at(call: &str, point: u32, text: &str, whole: &[Vec<u8>; 2]) -> bool {
+    let sandbox = Sandbox::new();
+    sandbox.write("kills.toml", text);
+    let run = sandbox.command(&["run", "kills.toml", "--dir", "run", "--quiet"]);
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+        .arg(format!("trace={call}"))
+        .arg("-e")
+        .arg(format!("inject={call}:signal=KILL:when={point}"))
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(sandbox.path(""))
+        .env("RAYON_NUM_THREADS", "2")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("strace is needed for the long form");
+    if status.success() {
+        return false;
+    }
+    sandbox.ok(&["run", "kills.toml", "--dir", "run", "--quiet"]);
+    sandbox.ok(&["ledger", "verify", "run"]);
+    assert!(weights(&sandbox.path("run")) == *whole, "the weights differ after a kill at {call} {point}");
+    true
 }

@@ -270,7 +270,9 @@ impl Watch<'_> {
     ) -> Result<GuardSummary, RunError> {
         let affordable = self.till.with(|guard| {
             let of_budget = guard.budget().map(SharedBudget::left);
-            guard.seconds_of_work_for(guard.account().cap().min(of_budget.unwrap_or(Usd::from_micros(i64::MAX))))
+            guard.seconds_of_work_for(
+                guard.account().cap().min(of_budget.unwrap_or(Usd::from_micros(i64::MAX))),
+            )
         });
         self.quantum = (QUANTUM_OF_CAP * affordable).clamp(SHORTEST_QUANTUM, LONGEST_QUANTUM);
         if !self.roll()? {
