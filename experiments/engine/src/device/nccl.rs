@@ -66,9 +66,9 @@ impl Collective for Nccl {
     }
 
     fn sum(&self, own: Vec<Tensor>) -> Result<Vec<Tensor>> {
-        let own = own.iter().map(Tensor::contiguous).collect::<candle_core::Result<Vec<_>>>()?;
-        // Each goes as soon as its sum is on the way: the stream frees it after that.
-        let sum = |tensor: Tensor| Ok(tensor.apply_op1_no_bwd(&Sum(&self.comm))?);
+        // Each goes as soon as its sum is on the way (the stream frees it after that), so that there are never all
+        // gradients twice.
+        let sum = |tensor: Tensor| Ok(tensor.contiguous()?.apply_op1_no_bwd(&Sum(&self.comm))?);
         self.together(|| own.into_iter().map(sum).collect())
     }
 

@@ -154,8 +154,8 @@ fn on_every_rank(replicas: &mut [Replica], order: &Order<'_>, input: &StepInput<
         threads.into_iter().map(end).collect()
     });
     // The rank that failed by itself says more than those that waited for it.
-    let by_itself = |outcome: &Result<Stepped>| matches!(outcome, Err(error) if !matches!(error, EngineError::OtherRank { .. }));
-    let told = outcomes.iter().position(by_itself);
+    let waited = |error: &EngineError| matches!(error, EngineError::OtherRank { .. });
+    let told = outcomes.iter().position(|outcome| outcome.as_ref().is_err_and(|error| !waited(error)));
     let mut outcomes = outcomes.into_iter();
     match told.and_then(|rank| Some((rank, outcomes.nth(rank)?.err()?))) {
         Some((rank, error)) => Err(EngineError::Rank { rank, ranks, source: Box::new(error) }),

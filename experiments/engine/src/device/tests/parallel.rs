@@ -10,10 +10,10 @@ use crate::error::Result;
 
 #[test]
 fn ten_steps_are_those_of_one_device() {
-    for devices in [2, 3] {
+    // Whole shares of three or two samples, and shares in pieces with and without a rest.
+    for (devices, piece) in [(2, 2), (3, 1)] {
         for (architecture, kept) in variants().iter().zip(masks(6)) {
-            // Whole shares of three or two samples, and shares in pieces with and without a rest.
-            for microbatch in [usize::MAX, 2, 1] {
+            for microbatch in [usize::MAX, piece] {
                 let mut one = on_device(architecture, 5);
                 let mut several = on_devices(architecture, 5, devices);
                 assert_ten_steps_alike(&mut several, &mut one, microbatch, &Pairs::new(6, kept.clone()));
