@@ -81,6 +81,18 @@ fn recipes_that_cannot_be_read() {
     }
 }
 
+#[test]
+fn gpus_that_are_not_there() {
+    let sandbox = Sandbox::new();
+    sandbox.write("small.toml", SMALL);
+    let run = |flags: &[&str]| sandbox.run(&[&["run", "small.toml"], flags].concat());
+    refused(&run(&["--device", "cpu", "--devices", "2"]), 2, &["--devices counts GPUs", "hint:"]);
+    refused(&run(&["--devices", "0"]), 2, &["--devices"]);
+    // More than any machine has, whatever this program was built for.
+    refused(&run(&["--devices", "1000"]), 2, &["--device", "hint:"]);
+    assert!(!sandbox.path("runs").exists(), "nothing is written");
+}
+
 /// The small recipe on webdataset shards that `data synth` wrote into `set`.
 fn on_shards(sandbox: &Sandbox) -> String {
     sandbox.ok(&[

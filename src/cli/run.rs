@@ -1,6 +1,7 @@
 //! What `run`, `status` and `demo` take.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,10 +32,13 @@ pub(crate) struct RunArgs {
     /// A file that says what everything costs per hour at present (`usd_per_hour = 1.2`, `source = "..."`).
     #[arg(long, value_name = "FILE")]
     pub(crate) price_file: Option<PathBuf>,
-    /// What to compute on. `auto`: the first NVIDIA GPU where the recipe is planned for one and this program was
-    /// built for GPUs (feature `cuda`), else the CPU.
+    /// What to compute on. `auto`: NVIDIA GPUs where the recipe is planned for such, this program was built for
+    /// them (feature `cuda`) and there are any, else the CPU.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) device: DeviceArg,
+    /// Compute on so many of this machine's GPUs, which share each batch; on all of them if left out.
+    #[arg(long, value_name = "N")]
+    pub(crate) devices: Option<NonZeroUsize>,
     /// Check recipe, data and directory, then stop before the first step; nothing is written or spent.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -46,7 +50,7 @@ pub(crate) struct RunArgs {
     pub(crate) log_format: LogFormat,
 }
 
-/// [`Compute`] as a flag.
+/// What to compute on, but for how many of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DeviceArg {
     #[default]
@@ -55,12 +59,14 @@ pub(crate) enum DeviceArg {
     Gpu,
 }
 
-impl From<DeviceArg> for Compute {
-    fn from(arg: DeviceArg) -> Self {
-        match arg {
-            DeviceArg::Auto => Self::Auto,
-            DeviceArg::Cpu => Self::Cpu,
-            DeviceArg::Gpu => Self::Gpu,
+impl RunArgs {
+    /// Both flags together; `None` where they contradict each other.
+    pub(crate) fn compute(&self) -> Option<Compute> {
+        match (self.device, self.devices) {
+            (DeviceArg::Cpu, Some(_)) => None,
+            (DeviceArg::Cpu, None) => Some(Compute::Cpu),
+            (DeviceArg::Auto, None) => Some(Compute::Auto),
+            (DeviceArg::Gpu, None) | (_, Some(_)) => Some(Compute::Gpus(self.devices)),
         }
     }
 }

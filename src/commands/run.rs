@@ -28,8 +28,11 @@ pub(crate) fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
     })?;
     let directory = args.dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
     let folder = args.recipe.parent().unwrap_or(Path::new("."));
-    let order =
-        Order { recipe: &recipe, text: &text, folder, directory: &directory, compute: args.device.into() };
+    let compute = args.compute().ok_or_else(|| {
+        Failure::usage("--devices counts GPUs, and --device cpu uses none")
+            .hint("leave one of them out".to_owned())
+    })?;
+    let order = Order { recipe: &recipe, text: &text, folder, directory: &directory, compute };
 
     if args.dry_run {
         let found = check(&order).map_err(failure)?;

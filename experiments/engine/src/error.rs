@@ -129,6 +129,40 @@ pub enum EngineError {
     /// The learning rate given to a step is negative, NaN or infinite.
     #[error("learning rate {0} is not a finite number of at least zero")]
     LearningRate(f64),
+    /// The devices cannot each take the same number of samples.
+    #[error("a batch of {batch} cannot be shared evenly by {devices} devices")]
+    UnevenBatch {
+        /// Samples.
+        batch: usize,
+        /// Devices.
+        devices: usize,
+    },
+    /// One of several devices failed.
+    #[error("rank {rank} of {ranks} devices (from 0): {source}")]
+    Rank {
+        /// The device, in the order given.
+        rank: usize,
+        /// Devices.
+        ranks: usize,
+        /// What it met.
+        #[source]
+        source: Box<EngineError>,
+    },
+    /// What the other devices report then.
+    #[error("rank {rank} has failed, and no device goes on without the others")]
+    OtherRank {
+        /// The device that failed first, in the order given.
+        rank: usize,
+    },
+    /// A device's thread could not be begun.
+    #[error("no thread could be begun for a device: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The driver of NVIDIA's GPUs does not answer.
+    #[error("the NVIDIA driver says {0}")]
+    Driver(String),
+    /// The GPUs could not be joined.
+    #[error("NCCL says {0}")]
+    Nccl(String),
     /// Candle refused an operation.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),
@@ -156,10 +190,18 @@ impl EngineError {
             Self::UnknownKernels { known, .. } => Some(format!(
                 "set it to one of {known}, or leave it unset for the best that the processor has"
             )),
+            Self::UnevenBatch { devices, .. } => {
+                Some(format!("take a multiple of {devices} samples, or fewer devices"))
+            }
+            Self::Rank { source, .. } => source.hint(),
+            Self::OtherRank { .. } => Some("begin again from the newest checkpoint".into()),
+            Self::Driver(_) => Some("`nvidia-smi` shows whether the driver works".into()),
+            Self::Nccl(_) => Some("with NCCL_DEBUG=WARN in the environment NCCL says why".into()),
             Self::Input { .. }
             | Self::UnknownTensor { .. }
             | Self::NoGradient { .. }
             | Self::LearningRate(_)
+            | Self::Thread(_)
             | Self::Candle(_) => None,
         }
     }

@@ -59,6 +59,14 @@ impl<'a> StepInput<'a> {
     pub fn texts(&self) -> Texts<'a> {
         Texts { batch: self.batch, text_tokens: self.text_tokens, token_ids: self.token_ids }
     }
+
+    /// The pairs `start..start + count` of a batch that has been checked.
+    pub(crate) fn part(&self, start: usize, count: usize) -> Self {
+        let (images, texts) = (self.images().part(start, count), self.texts().part(start, count));
+        let Images { batch, image_size_px, pixels, kept_patches } = images;
+        let Texts { text_tokens, token_ids, .. } = texts;
+        Self { batch, image_size_px, pixels, kept_patches, text_tokens, token_ids }
+    }
 }
 
 fn refuse(what: &'static str, found: impl ToString, expected: impl ToString) -> EngineError {

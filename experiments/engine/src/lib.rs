@@ -35,7 +35,7 @@ mod tests;
 
 pub use candle_core::Device;
 pub use clip::{Clip, multiplies_bf16, resolved_precision};
-pub use device::{DeviceTrainer, first_gpu, knows_gpus};
+pub use device::{DeviceTrainer, count_gpus, knows_gpus, open_gpus};
 pub use error::{EngineError, Result};
 pub use input::{Images, StepInput, Texts};
 pub use optimizer::{AdamW, decays};

@@ -29,7 +29,7 @@ const EVALUATION_BATCH: u32 = 64;
 /// everywhere.
 #[derive(Clone, Copy, Debug)]
 struct Footprint {
-    /// Activations held at a time.
+    /// Activations that a device holds at a time.
     bytes: u64,
     /// Numbers kept for the backward pass, in widths per token and block.
     widths_per_token: u64,
@@ -119,7 +119,7 @@ impl Train for Workshop<'_> {
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.place.note.iter().cloned().collect();
-        if self.place.gpu.is_none() {
+        if self.place.gpus.is_empty() {
             warnings.extend(precision_warning(self.recipe));
         }
         warnings.extend(self.start.iter().map(|start| start.note.clone()));
@@ -147,9 +147,9 @@ impl Train for Workshop<'_> {
             trainer.load_model(&start.model_bytes(&trainer.model_bytes()?)?)?;
             trainer.set_image_size(first.vision_cfg.image_size)?;
         }
-        let (trainer, footprint): (Box<dyn Training>, _) = match &self.place.gpu {
-            Some(gpu) => (Box::new(DeviceTrainer::new(trainer, gpu)?), GPU),
-            None => (Box::new(trainer), HOST),
+        let (trainer, footprint): (Box<dyn Training>, _) = match &self.place.gpus[..] {
+            [] => (Box::new(trainer), HOST),
+            gpus => (Box::new(DeviceTrainer::new(trainer, gpus)?), GPU),
         };
         Ok(Box::new(ClipExecutor {
             measured: recipe.evaluation.weights,

@@ -85,9 +85,29 @@ pub enum RunError {
     #[error("--device gpu: {lack}")]
     NoGpu {
         /// What is missing.
-        lack: &'static str,
+        lack: String,
         /// Whether this program was built for GPUs.
         built: bool,
+    },
+    /// More GPUs were asked for than there are.
+    #[error("--devices {asked}: this machine has {there} NVIDIA GPU{}", if *.there == 1 { "" } else { "s" })]
+    TooFewGpus {
+        /// Asked for.
+        asked: usize,
+        /// Of this machine.
+        there: usize,
+    },
+    /// The GPUs cannot each take the same number of a batch's samples.
+    #[error("stage[{stage}].batch = {batch}: {gpus} GPUs cannot share it evenly")]
+    UnevenBatch {
+        /// Place of the stage, from 0.
+        stage: usize,
+        /// Its batch.
+        batch: u32,
+        /// How many were to share it.
+        gpus: usize,
+        /// The largest smaller number that can share every stage's batch.
+        fits: usize,
     },
     /// The model to start from is of another architecture.
     #[error("start.from = {folder}: is of another architecture: {differences}", folder = .folder.display(),
@@ -144,6 +164,8 @@ impl RunError {
             Self::OtherRecipe { .. }
                 | Self::Frozen(_)
                 | Self::NoGpu { .. }
+                | Self::TooFewGpus { .. }
+                | Self::UnevenBatch { .. }
                 | Self::NotARun { .. }
                 | Self::OtherArchitecture { .. }
         ) || matches!(self, Self::Exchange(error) if error.is_usage())
@@ -164,6 +186,12 @@ impl RunError {
                     .to_owned(),
             ),
             Self::NoGpu { built: true, .. } => Some("`nvidia-smi` lists them; --device cpu does without".to_owned()),
+            Self::TooFewGpus { .. } => {
+                Some("leave --devices out for all of them; `nvidia-smi` lists them".to_owned())
+            }
+            Self::UnevenBatch { gpus, fits, .. } => Some(format!(
+                "--devices {fits} can share every stage's batch, or make each a multiple of {gpus}"
+            )),
             Self::Held { elsewhere: false, .. } => {
                 Some("one process a run: wait for it, or stop it (it writes a checkpoint first)".to_owned())
             }

@@ -74,7 +74,7 @@ impl Order<'_> {
             // A run of an older program does not say, and goes on as it began.
             recipe.optimizer.precision = match RunDirectory::new(self.directory).frozen_recipe()? {
                 Some(frozen) => frozen.optimizer.precision,
-                None if place.gpu.is_some() => Some(Precision::Bf16),
+                None if !place.gpus.is_empty() => Some(Precision::Bf16),
                 None => Some(resolved_precision(&recipe.architecture, None)),
             };
         }

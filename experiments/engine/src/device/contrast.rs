@@ -1,26 +1,40 @@
-//! The contrastive loss over a whole batch, and its gradients, on a device.
+//! The contrastive loss over a whole batch, and its gradients, on devices that each have a share of it.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use super::collective::Collective;
 use crate::error::Result;
 
-/// The loss and its derivatives by everything it is computed from; as [`crate::loss::Contrast`].
+/// The loss of the whole batch, and its derivatives by everything that a rank computed it from; as
+/// [`crate::loss::Contrast`].
 pub(super) struct Contrast {
+    /// The same on every rank.
     pub(super) loss: f64,
-    /// (batch, width).
+    /// By the rank's own images: (share, width).
     pub(super) d_images: Tensor,
-    /// (batch, width).
+    /// By the rank's own texts: (share, width).
     pub(super) d_texts: Tensor,
+    /// What the rank's own images give of it: the derivative is the sum over the ranks.
     pub(super) d_log_scale: f64,
 }
 
-/// What [`crate::loss::contrast`] computes, with `block` rows of the logits held at a time. `images` and `texts`
-/// are (batch, width), rows of length 1, without a graph.
-pub(super) fn contrast(images: &Tensor, texts: &Tensor, log_scale: f64, block: usize) -> Result<Contrast> {
-    let batch = images.dim(0)?;
+/// What [`crate::loss::contrast`] computes, each rank the rows of its own images, with `block` of them held at a time.
+///
+/// `images` and `texts` are (share, width), rows of length 1, without a graph; the batch is all ranks' in their
+/// order. A rank sends its texts, two numbers for each text of the batch, and (batch, width) gradients of texts.
+pub(super) fn contrast(
+    ranks: &dyn Collective,
+    images: &Tensor,
+    texts: &Tensor,
+    log_scale: f64,
+    block: usize,
+) -> Result<Contrast> {
+    let share = images.dim(0)?;
+    let batch = share * ranks.ranks();
     let scale = log_scale.exp();
-    let blocks = crate::clip::chunks(batch, block);
-    let columns = texts.t()?.contiguous()?;
+    let blocks = crate::clip::chunks(share, block);
+    let all_texts = ranks.gather(texts)?;
+    let columns = all_texts.t()?.contiguous()?;
     let logits = |rows: &std::ops::Range<usize>| -> Result<Tensor> {
         Ok((images.narrow(0, rows.start, rows.len())?.matmul(&columns)? * scale)?)
     };
@@ -48,16 +62,22 @@ pub(super) fn contrast(images: &Tensor, texts: &Tensor, log_scale: f64, block: u
         });
     }
     let (highest, sums) = columns_so_far.ok_or_else(|| empty(images.device()))?;
-    let column_log_sums = (sums.log()? + highest)?;
-    let diagonal = number(&((images * texts)?.sum_all()? * scale)?)?;
-    let row_log_sums_together = number(&Tensor::cat(&row_log_sums, 0)?.sum_all()?)?;
-    let sums = row_log_sums_together + number(&column_log_sums.sum_all()?)?;
-    let loss = (sums - 2.0 * diagonal) / (2.0 * batch as f64);
+    let column_log_sums = {
+        let (of_ranks, sums) = (ranks.gather(&highest)?, ranks.gather(&sums)?);
+        let highest = of_ranks.max_keepdim(0)?;
+        let sums = (sums * of_ranks.broadcast_sub(&highest)?.exp()?)?.sum_keepdim(0)?;
+        (sums.log()? + highest)?
+    };
+    let diagonal = ((images * texts)?.sum_all()? * scale)?;
+    let of_rows = Tensor::cat(&row_log_sums, 0)?.sum_all()?;
+    let of_batch = sum(ranks, Tensor::stack(&[&of_rows, &diagonal], 0)?)?;
+    let of_rows = number(&of_batch.get(0)?)? - 2.0 * number(&of_batch.get(1)?)?;
+    let loss = (of_rows + number(&column_log_sums.sum_all()?)?) / (2.0 * batch as f64);
 
     // G = P / 2 batch - identity / batch, with P the sum of both softmaxes.
     let half = 0.5 / batch as f64;
     let mut d_images = Vec::with_capacity(blocks.len());
-    let mut d_texts = (images * (-2.0 * half))?;
+    let mut d_texts: Option<Tensor> = None;
     let mut weighted = 0.0;
     for (rows, row_log_sums) in blocks.iter().zip(&row_log_sums) {
         let logits = logits(rows)?;
@@ -65,16 +85,28 @@ pub(super) fn contrast(images: &Tensor, texts: &Tensor, log_scale: f64, block: u
             (logits.broadcast_sub(row_log_sums)?.exp()? + logits.broadcast_sub(&column_log_sums)?.exp()?)?;
         weighted += number(&(&shares * &logits)?.sum_all()?)?;
         let own_texts = texts.narrow(0, rows.start, rows.len())?;
-        d_images.push(((shares.matmul(texts)? * half)? - (own_texts * (2.0 * half))?)?);
+        d_images.push(((shares.matmul(&all_texts)? * half)? - (own_texts * (2.0 * half))?)?);
         let own_images = images.narrow(0, rows.start, rows.len())?;
-        d_texts = (d_texts + (shares.t()?.contiguous()?.matmul(&own_images.contiguous()?)? * half)?)?;
+        let of_block = shares.t()?.contiguous()?.matmul(&own_images.contiguous()?)?;
+        d_texts = Some(match d_texts {
+            None => of_block,
+            Some(before) => (before + of_block)?,
+        });
     }
+    let d_texts = sum(ranks, d_texts.ok_or_else(|| empty(images.device()))?)?;
+    let d_texts = d_texts.narrow(0, ranks.rank() * share, share)?;
     Ok(Contrast {
         loss,
         d_images: (Tensor::cat(&d_images, 0)? * scale)?,
-        d_texts: (d_texts * scale)?,
-        d_log_scale: weighted * half - diagonal / batch as f64,
+        d_texts: (((d_texts * half)? - (images * (2.0 * half))?)? * scale)?,
+        d_log_scale: weighted * half - number(&diagonal)? / batch as f64,
     })
+}
+
+/// [`Collective::sum`] of one tensor.
+pub(super) fn sum(ranks: &dyn Collective, own: Tensor) -> Result<Tensor> {
+    let device = own.device().clone();
+    Ok(ranks.sum(vec![own])?.pop().ok_or_else(|| empty(&device))?)
 }
 
 fn empty(device: &Device) -> candle_core::Error {
@@ -83,5 +115,5 @@ fn empty(device: &Device) -> candle_core::Error {
 
 /// The one number of a tensor.
 pub(super) fn number(tensor: &Tensor) -> Result<f64> {
-    Ok(tensor.to_dtype(candle_core::DType::F64)?.to_scalar::<f64>()?)
+    Ok(tensor.to_dtype(DType::F64)?.to_scalar::<f64>()?)
 }

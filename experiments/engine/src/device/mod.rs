@@ -1,32 +1,24 @@
-//! Training with candle's own operations on any of its devices: the way to a GPU.
+//! Training with candle's own operations on any of its devices: the way to GPUs.
 //!
-//! Weights, moments and the running mean live on the device, in `f32`; a batch goes there and a few numbers come
-//! back in each step. Checkpoints are those of [`crate::Trainer`], so that a run may change its machine.
+//! Weights, moments and the running mean live on each device, in `f32`; a share of the batch goes there and a few
+//! numbers come back in each step. Checkpoints are those of [`crate::Trainer`], so that a run may change its machine.
 
+mod collective;
 mod contrast;
+mod gpus;
+mod meeting;
 mod model;
+#[cfg(feature = "cuda")]
+mod nccl;
 mod optimizer;
 mod patches;
+mod replica;
 mod trainer;
 
 #[cfg(test)]
 mod tests;
 
+pub use gpus::{count_gpus, knows_gpus, open_gpus};
 #[cfg(test)]
 pub(crate) use model::Model;
 pub use trainer::DeviceTrainer;
-
-use candle_core::Device;
-
-use crate::error::Result;
-
-/// The first NVIDIA GPU, where this build can use one (feature `cuda`) and there is one.
-pub fn first_gpu() -> Result<Option<Device>> {
-    if knows_gpus() { Ok(Some(Device::new_cuda(0)?)) } else { Ok(None) }
-}
-
-/// Whether this build can use NVIDIA GPUs.
-#[must_use]
-pub fn knows_gpus() -> bool {
-    candle_core::utils::cuda_is_available()
-}

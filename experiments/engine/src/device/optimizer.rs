@@ -17,7 +17,7 @@ pub(super) struct Moments {
 
 /// [`crate::AdamW`]'s formula, in candle's operations: some ten passes over a tensor.
 ///
-/// `host` has the settings, and counts this step already. Gradients are multiplied with `gradient_factor`. Returns
+/// `host` has the settings, and counts the steps before this one. Gradients are multiplied with `gradient_factor`. Returns
 /// the first tensor of which no number changed, where `check_movement` asks for it.
 pub(super) fn step(
     host: &AdamW,
@@ -29,7 +29,7 @@ pub(super) fn step(
 ) -> Result<Option<String>> {
     let Optimizer { beta1, beta2, epsilon, weight_decay, .. } = host.settings;
     // Beyond this both corrections are 1 to the last bit.
-    let steps = i32::try_from(host.steps).unwrap_or(i32::MAX);
+    let steps = i32::try_from(host.steps + 1).unwrap_or(i32::MAX);
     let second_factor = 1.0 / (1.0 - beta2.powi(steps)).sqrt();
     let mut unmoved = None;
     for ((name, weight), rate_factor) in weights.iter().zip(&host.rate_factors) {

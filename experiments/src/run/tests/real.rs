@@ -5,17 +5,20 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use shoestring_engine::{EngineError, resolved_precision};
+use shoestring_engine::{Device, EngineError, resolved_precision};
 use shoestring_planner::architecture::{
     AttentionPool, AttentionPoolKind, ImagePool, ImagePositions, TextPool,
 };
 use shoestring_planner::recipe::{
-    DataSource, EvaluatedWeights, ImageReduction, Precision, Recipe, Schedule, TextReduction,
+    DataSource, EvaluatedWeights, ImageReduction, Optimizer, Precision, Recipe, Schedule, TextReduction,
 };
 use shoestring_planner::units::Samples;
 
 use super::{Killed, Watch, newest_bytes, small_recipe};
 use crate::records::{MetricsLine, read_lines};
+use crate::run::clip::Workshop;
+use crate::run::device::Place;
+use crate::run::start::carry_out;
 use crate::run::{Compute, Options, Order, Outcome, RunDirectory, RunError, Standing, check, start};
 
 /// Two stages of a few steps each.
@@ -110,6 +113,53 @@ fn ends_with_the_same_bits(recipe: &Recipe) -> Vec<MetricsLine> {
     }
     assert_eq!(newest_bytes(&whole).2.is_some(), recipe.optimizer.ema_decay.is_some());
     once
+}
+
+/// As a machine with so many GPUs carries it out, on as many of candle's CPU devices.
+fn on_devices(recipe: &Recipe, directory: &Path, devices: usize, stop_after: Option<u64>) -> Outcome {
+    let mut watch = Watch::new();
+    watch.stop_after = stop_after;
+    let options = Options { clock: watch.clock.clone(), stop: Arc::clone(&watch.stop), ..Options::default() };
+    let mut workshop = Workshop::new(recipe, Place { gpus: vec![Device::Cpu; devices], note: None });
+    carry_out(&order(recipe, directory), recipe, &options, &mut watch, &mut workshop).expect("meets no error")
+}
+
+/// Learned positions on two grids, a running mean that is evaluated, and everything else that a checkpoint holds.
+#[test]
+fn devices_that_share_the_batches_end_as_one_does_and_a_run_may_change_their_number() {
+    let recipe = Recipe {
+        optimizer: Optimizer { precision: Some(Precision::F32), ..everything().optimizer },
+        ..everything()
+    };
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    for (name, devices) in [("one", 1), ("two", 2)] {
+        let Outcome::Finished(summary) = on_devices(&recipe, &at(name), devices, None) else {
+            panic!("{name}")
+        };
+        assert_eq!((summary.step, summary.samples_seen), (18, 288));
+    }
+    for (devices, stop_after) in [(4, Some(5)), (1, Some(9)), (2, None)] {
+        let outcome = on_devices(&recipe, &at("changed"), devices, stop_after);
+        assert_eq!(matches!(outcome, Outcome::Interrupted(_)), stop_after.is_some(), "{outcome:?}");
+    }
+    let host = process(&recipe, &at("host"), &mut Watch::new()).expect("is not killed");
+    assert!(matches!(host, Ok(Outcome::Finished(_))), "{host:?}");
+    let lines = |name: &str| -> Vec<MetricsLine> {
+        read_lines(&RunDirectory::new(&at(name)).metrics()).expect("reads")
+    };
+    let expected = lines("one");
+    let (model, optimizer, mean) = newest_bytes(&at("one"));
+    for name in ["two", "changed", "host"] {
+        for line in lines(name) {
+            let same =
+                expected.iter().find(|other| other.step == line.step).expect("a step of the whole run");
+            assert!((line.loss / same.loss - 1.0).abs() < 1e-3, "{name}, step {}: {line:?}", line.step);
+        }
+        let (found, moments, found_mean) = newest_bytes(&at(name));
+        assert_eq!((found.len(), moments.len()), (model.len(), optimizer.len()), "{name}");
+        assert_eq!(found_mean.map(|mean| mean.len()), mean.as_ref().map(Vec::len), "{name}");
+    }
 }
 
 /// A rate that blows the weights up: the run stops, and what is left is the last checkpoint of sound ones.

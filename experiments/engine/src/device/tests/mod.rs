@@ -1,14 +1,17 @@
 //! The device's way against the one in main memory, on candle's CPU device.
 
+mod parallel;
+
 use candle_core::{DType, Device, Tensor};
 use shoestring_planner::architecture::{Architecture, ImagePositions};
 use shoestring_planner::recipe::{Optimizer, Precision};
 
+use super::collective::connect;
 use super::contrast::contrast;
 use super::trainer::DeviceTrainer;
 use crate::tests::{Pairs, masks, variants};
 use crate::trainer::Trainer;
-use crate::{EngineError, Training};
+use crate::{EngineError, Saved, Training};
 
 fn settings() -> Optimizer {
     Optimizer {
@@ -21,8 +24,13 @@ fn settings() -> Optimizer {
 }
 
 fn on_device(architecture: &Architecture, seed: u64) -> DeviceTrainer {
+    on_devices(architecture, seed, 1)
+}
+
+/// The same on so many devices.
+fn on_devices(architecture: &Architecture, seed: u64, devices: usize) -> DeviceTrainer {
     let host = Trainer::new(architecture, &settings(), seed).expect("a trainer");
-    DeviceTrainer::new(host, &Device::Cpu).expect("a trainer")
+    DeviceTrainer::new(host, &vec![Device::Cpu; devices]).expect("a trainer")
 }
 
 /// The numbers of a safetensors file, by tensor.
@@ -54,37 +62,42 @@ fn ten_steps_are_those_of_the_kernels() {
         for microbatch in [usize::MAX, 3] {
             let mut host = Trainer::new(architecture, &settings(), 5).expect("a trainer");
             let mut device = on_device(architecture, 5);
-            host.set_microbatch(microbatch);
-            device.set_microbatch(microbatch);
             assert_eq!(device.save().expect("bytes").model, host.model_bytes().expect("bytes"));
-            let pairs = Pairs::new(8, kept.clone());
-            for step in 0..10 {
-                let (on_host, on_device) =
-                    (host.step(&pairs.input(), 1e-3), device.step(&pairs.input(), 1e-3));
-                let (on_host, on_device) = (on_host.expect("a step"), on_device.expect("a step"));
-                let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-4;
-                assert!(near(on_device.loss, on_host.loss), "step {step}: {on_device:?}, not {on_host:?}");
-                assert!(near(on_device.grad_norm, on_host.grad_norm), "{on_device:?}, not {on_host:?}");
-                assert!(near(on_device.logit_scale, on_host.logit_scale), "{on_device:?}, not {on_host:?}");
-            }
-            // A gradient that is zero but for rounding, as that of the keys' bias, still moves by the rate.
-            let tensors = |bytes: Vec<u8>| -> Vec<(String, Vec<f32>)> {
-                numbers(&bytes).into_iter().filter(|(name, _)| !name.ends_with("in_proj_bias")).collect()
-            };
-            let found = tensors(device.save().expect("bytes").model);
-            for ((name, found), (_, expected)) in
-                found.iter().zip(tensors(host.model_bytes().expect("bytes")))
-            {
-                for (a, b) in found.iter().zip(expected) {
-                    assert!((a - b).abs() < 2e-4, "{name}: {a} is not {b}");
-                }
-            }
-            let images = pairs.input().images();
-            let (a, b) =
-                (device.encode_images(&images).expect("rows"), host.encode_images(&images).expect("rows"));
-            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3));
+            assert_ten_steps_alike(&mut device, &mut host, microbatch, &Pairs::new(8, kept.clone()));
         }
     }
+}
+
+/// Ten steps of the one on these pairs are those of the other.
+fn assert_ten_steps_alike(
+    one: &mut dyn Training,
+    other: &mut dyn Training,
+    microbatch: usize,
+    pairs: &Pairs,
+) {
+    one.set_microbatch(microbatch);
+    other.set_microbatch(microbatch);
+    for step in 0..10 {
+        let (found, expected) = (one.step(&pairs.input(), 1e-3), other.step(&pairs.input(), 1e-3));
+        let (found, expected) = (found.expect("a step"), expected.expect("a step"));
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-4;
+        assert!(near(found.loss, expected.loss), "step {step}: {found:?}, not {expected:?}");
+        assert!(near(found.grad_norm, expected.grad_norm), "{found:?}, not {expected:?}");
+        assert!(near(found.logit_scale, expected.logit_scale), "{found:?}, not {expected:?}");
+    }
+    // A gradient that is zero but for rounding, as that of the keys' bias, still moves by the rate.
+    let tensors = |saved: &Saved| -> Vec<(String, Vec<f32>)> {
+        numbers(&saved.model).into_iter().filter(|(name, _)| !name.ends_with("in_proj_bias")).collect()
+    };
+    let (found, expected) = (one.save().expect("bytes"), other.save().expect("bytes"));
+    for ((name, found), (_, expected)) in tensors(&found).iter().zip(tensors(&expected)) {
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 2e-4, "{name}: {a} is not {b}");
+        }
+    }
+    let images = pairs.input().images();
+    let (a, b) = (one.encode_images(&images).expect("rows"), other.encode_images(&images).expect("rows"));
+    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3));
 }
 
 #[test]
@@ -146,21 +159,22 @@ fn what_is_not_finite_changes_nothing_and_is_refused_in_the_end() {
     assert!(matches!(refused, Err(EngineError::LearningRate(_))), "{refused:?}");
 }
 
+/// Rows of length 1.
+fn unit_rows(rows: usize, width: usize, shift: f32) -> Vec<f32> {
+    let raw: Vec<f32> = (0..rows * width).map(|i| (i as f32 * 0.7 + shift).sin()).collect();
+    let length = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
+    raw.chunks_exact(width).flat_map(|row| row.iter().map(|x| x / length(row)).collect::<Vec<_>>()).collect()
+}
+
 #[test]
 fn the_loss_in_blocks_is_that_of_main_memory() {
     let (batch, width, log_scale) = (11, 6, 2.9f64);
-    let rows = |shift: f32| -> Vec<f32> {
-        let raw: Vec<f32> = (0..batch * width).map(|i| (i as f32 * 0.7 + shift).sin()).collect();
-        let length = |row: &[f32]| row.iter().map(|x| x * x).sum::<f32>().sqrt();
-        raw.chunks_exact(width)
-            .flat_map(|row| row.iter().map(|x| x / length(row)).collect::<Vec<_>>())
-            .collect()
-    };
-    let (images, texts) = (rows(0.0), rows(1.3));
+    let (images, texts) = (unit_rows(batch, width, 0.0), unit_rows(batch, width, 1.3));
     let expected = crate::loss::contrast::<f32>(&images, &texts, width, log_scale as f32);
     let tensor = |rows: &[f32]| Tensor::from_slice(rows, (batch, width), &Device::Cpu).expect("a tensor");
+    let alone = connect(&[Device::Cpu]).expect("one").remove(0);
     for block in [3, 11, 100] {
-        let found = contrast(&tensor(&images), &tensor(&texts), log_scale, block).expect("a loss");
+        let found = contrast(&*alone, &tensor(&images), &tensor(&texts), log_scale, block).expect("a loss");
         assert!((found.loss - expected.loss).abs() < 1e-5, "{} is not {}", found.loss, expected.loss);
         assert!((found.d_log_scale - f64::from(expected.d_log_scale)).abs() < 1e-5);
         for (found, expected) in [(found.d_images, &expected.d_images), (found.d_texts, &expected.d_texts)] {
