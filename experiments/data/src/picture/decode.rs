@@ -58,14 +58,14 @@ pub fn decode_view(
         if scale.is_some() {
             refuse_cut_off_jpeg(bytes)?;
         }
-        let small = scale.and_then(|scale| decode_smaller(bytes, scale));
-        let picture = match small {
-            Some(picture) => picture,
-            None => decode(bytes)?,
+        let smaller = scale.and_then(|scale| Some((scale, decode_smaller(bytes, scale)?)));
+        let (picture, window) = match smaller {
+            Some((scale, picture)) => {
+                let window = window.scaled(scale, &picture);
+                (picture, window)
+            }
+            None => (decode(bytes)?, window),
         };
-        let (across, down) =
-            (f64::from(picture.width) / f64::from(width), f64::from(picture.height) / f64::from(height));
-        let window = if across < 1.0 || down < 1.0 { window.scaled(across, down) } else { window };
         resize_window(&picture, window, size_px, how, out);
         return Ok(());
     }
