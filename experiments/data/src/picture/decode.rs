@@ -59,13 +59,15 @@ pub fn decode_view(
             refuse_cut_off_jpeg(bytes)?;
         }
         let smaller = scale.and_then(|scale| Some((scale, decode_smaller(bytes, scale)?)));
-        let (picture, window) = match smaller {
-            Some((scale, picture)) => {
-                let window = window.scaled(scale, &picture);
-                (picture, window)
-            }
-            None => (decode(bytes)?, window),
-        };
+        if let Some((scale, picture)) = smaller {
+            resize_window(&picture, window.scaled(scale, &picture), size_px, how, out);
+            return Ok(());
+        }
+        let picture = decode(bytes)?;
+        // A window that was chosen by the first of two headers need not lie in the picture of the other.
+        if (picture.width, picture.height) != (width, height) {
+            return Err(DecodeError::Broken("the JPEG file has two sizes".to_owned()));
+        }
         resize_window(&picture, window, size_px, how, out);
         return Ok(());
     }
