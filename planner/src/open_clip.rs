@@ -151,9 +151,9 @@ pub fn read_config(text: &str, name: &str) -> Result<Architecture, ConfigError> 
     let architecture: Architecture =
         serde_json::from_value(Value::Object(config.clone())).map_err(|error| {
             let said = error.to_string();
-            let named = said.split('`').nth(1).unwrap_or("config");
             // The message names the field that is missing, or the value that cannot be.
-            let text_of = |value: &Value| value.to_string();
+            let named = said.split(['`', '"']).nth(1).unwrap_or("config");
+            let text_of = |value: &Value| value.to_string().trim_matches('"').to_owned();
             let towers = ["vision_cfg", "text_cfg"].map(|tower| (tower, config[tower].as_object()));
             let mut holders = [("", Some(&config))].into_iter().chain(towers).flat_map(|(tower, fields)| {
                 let fields = fields.into_iter().flatten().filter(|(_, value)| text_of(value) == named);
@@ -238,7 +238,7 @@ mod tests {
             ("\"text_cfg\"", "\"other_cfg\"", "text_cfg"),
             ("\"embed_dim\": 512,", "", "embed_dim"),
             ("\"heads\": 8", "\"heads\": 7", "architecture.text_cfg.heads"),
-            ("\"heads\": 8", "\"heads\": \"many\"", "config"),
+            ("\"heads\": 8", "\"heads\": \"many\"", "text_cfg.heads"),
             ("\"heads\": 8", "\"heads\": -8", "text_cfg.heads"),
             ("\"embed_dim\": 512", "\"embed_dim\": 0.5", "embed_dim"),
             ("224, 224", "224, 112", "vision_cfg.image_size"),

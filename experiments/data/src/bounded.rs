@@ -23,7 +23,7 @@ pub fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// [`read_bounded`] of UTF-8 text.
-pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+pub fn read_text_bounded(path: &Path, most: u64) -> io::Result<String> {
     let bytes = read_bounded(path, most)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8 text"))
 }

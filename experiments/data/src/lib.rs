@@ -24,7 +24,7 @@ pub mod webdataset;
 pub mod write;
 
 pub use self::bad::{BadCause, Counts, DEFAULT_TOLERANCE};
-pub use self::bounded::{read_bounded, read_line_bounded};
+pub use self::bounded::{read_bounded, read_line_bounded, read_text_bounded};
 pub use self::error::DataError;
 pub use self::evaluation::EvaluationSet;
 pub use self::inspect::{InspectRequest, Inspection, Spread, find_source, inspect};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use shoestring_planner::recipe::{Data, read_manifest};
 
-use crate::bounded::{MAX_TEXT_BYTES, read_text};
+use crate::bounded::{MAX_TEXT_BYTES, read_text_bounded};
 use crate::error::DataError;
 
 /// Name of a data set's manifest.
@@ -22,7 +22,7 @@ pub fn read_dataset_folder(path: &Path) -> Result<Data, DataError> {
     } else {
         (absolute.parent().unwrap_or(Path::new("/")), absolute.clone())
     };
-    let text = read_text(&file, MAX_TEXT_BYTES).map_err(|source| match source.kind() {
+    let text = read_text_bounded(&file, MAX_TEXT_BYTES).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => DataError::NoManifest { folder: folder.to_owned() },
         _ => DataError::Read { path: file.clone(), source },
     })?;

@@ -18,7 +18,7 @@ use crate::bad::{BadCause, BadSample, Counts};
 use crate::error::DataError;
 use crate::manifest::MANIFEST_NAME;
 use crate::picture::{MAX_BYTES, decode, resize_whole};
-use crate::webdataset::{ShardIndex, expand, local, split_name};
+use crate::webdataset::{Grouping, ShardIndex, expand, local, split_name};
 use crate::write::{Manifest, Progress, append, claim_folder, holds, to_toml};
 
 const REQUEST_NAME: &str = "repack.toml";
@@ -194,7 +194,7 @@ fn write_shard(
     let mut archive =
         tar::Archive::new(io::BufReader::with_capacity(1 << 20, File::open(path).map_err(read)?));
     let mut builder = tar::Builder::new(out);
-    let mut waiting: Vec<Entry> = Vec::new();
+    let (mut waiting, mut grouping): (Vec<Entry>, _) = (Vec::new(), Grouping::default());
     let (mut timed, mut waiting_bytes) = (0, 0);
     let mut flush = |waiting: &mut Vec<Entry>, builder: &mut tar::Builder<_>| -> Result<(), DataError> {
         let smaller: Vec<Result<Entry, BadSample>> =
@@ -219,7 +219,8 @@ fn write_shard(
             continue;
         }
         let Some((key, ending)) = split_name(&name) else { continue };
-        if waiting.last().is_none_or(|last| last.key != key) {
+        let ending = ending.to_ascii_lowercase();
+        if grouping.begins(key, &ending) {
             if waiting.len() >= CHUNK || waiting_bytes > MOST_WAITING_BYTES {
                 waiting_bytes = 0;
                 time(&waiting, request, &mut timed, times);
@@ -228,7 +229,7 @@ fn write_shard(
             waiting.push(Entry { members: Vec::new(), key: key.to_owned(), picture: None, bytes: 0 });
         }
         let Some(sample) = waiting.last_mut() else { continue };
-        let is_picture = matches!(ending.to_ascii_lowercase().as_str(), "jpg" | "jpeg" | "png" | "webp");
+        let is_picture = matches!(ending.as_str(), "jpg" | "jpeg" | "png" | "webp");
         sample.bytes = sample.bytes.saturating_add(entry.size());
         if sample.bytes > MAX_BYTES {
             let held = std::mem::take(&mut sample.members);

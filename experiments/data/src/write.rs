@@ -13,7 +13,7 @@ use shoestring_durable::{WholeFile, WriteError, write_file};
 use shoestring_planner::recipe::{Data, DataSource, EvaluationData, RECIPE_VERSION, Reading};
 use shoestring_planner::units::Samples;
 
-use crate::bounded::{MAX_TEXT_BYTES, read_text};
+use crate::bounded::{MAX_TEXT_BYTES, read_text_bounded};
 use crate::error::DataError;
 use crate::manifest::MANIFEST_NAME;
 use crate::picture::Rgb;
@@ -181,7 +181,7 @@ pub(crate) fn claim_folder(folder: &Path, name: &str, wanted: &str, ours: &[&str
         Ok(_) => {}
     }
     let path = folder.join(name);
-    match read_text(&path, MAX_TEXT_BYTES) {
+    match read_text_bounded(&path, MAX_TEXT_BYTES) {
         Ok(found) if found == wanted => return sweep(folder, ours).map_err(failed(folder, "clean")),
         Ok(found) => {
             let differs = found.lines().zip(wanted.lines()).find(|(there, here)| there != here);

@@ -157,3 +157,19 @@ fn a_sample_whose_members_are_too_large_together_is_left_out_and_counted() {
     assert_eq!((done.samples, done.counts.bad[&BadCause::ImageTooLarge]), (1, 1));
     assert!(done.counts.examples[0].contains("bytes with all that belongs to it"), "{:?}", done.counts);
 }
+
+#[test]
+fn two_samples_of_one_key_stay_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = [(40, "one"), (80, "two")]
+        .map(|(side, text)| [member("a.jpg", &noisy(side, side)), member("a.txt", text.as_bytes())].concat());
+    let shard = write_shard(folder.path(), "x.tar", &members);
+    let out = folder.path().join("out");
+    let done = run(&request(&[shard.to_string_lossy().into_owned()], &out)).unwrap();
+    assert_eq!(done.samples, 2);
+    let index = ShardIndex::open_files(&[out.join("shard-00000.tar")]).unwrap();
+    for (sample, text) in index.samples().iter().zip(["one", "two"]) {
+        assert_eq!(decode(&index.read(0, sample.image.unwrap()).unwrap()).unwrap().width, 32);
+        assert_eq!(index.read(0, sample.caption.unwrap().1).unwrap(), text.as_bytes());
+    }
+}

@@ -44,6 +44,22 @@ fn members_are_grouped_by_key_and_read_by_offset() {
 }
 
 #[test]
+fn two_samples_of_one_key_keep_their_own_captions() {
+    let folder = tempfile::tempdir().unwrap();
+    let members =
+        [("a.jpg", "p"), ("a.txt", "one"), ("a.jpg", "q"), ("a.txt", "two"), ("a.npy", ""), ("a.npy", "")];
+    let members = members.map(|(name, bytes)| member(name, bytes.as_bytes()));
+    let index = open(&write_shard(folder.path(), "a.tar", &members)).unwrap();
+    let read = |found| String::from_utf8(index.read(0, found).unwrap()).unwrap();
+    let pairs: Vec<(String, String)> = index
+        .samples()
+        .iter()
+        .map(|sample| (read(sample.image.unwrap()), read(sample.caption.unwrap().1)))
+        .collect();
+    assert_eq!(pairs, [("p", "one"), ("q", "two")].map(|(a, b)| (a.to_owned(), b.to_owned())));
+}
+
+#[test]
 fn long_names_of_both_kinds() {
     let folder = tempfile::tempdir().unwrap();
     let long = |letter: &str| format!("{}/{}", letter.repeat(120), letter.repeat(60));

@@ -92,6 +92,18 @@ pub enum ExchangeError {
         /// Its shape.
         found: Vec<usize>,
     },
+    /// A tensor with a number that no sound model has.
+    #[error("{path}: tensor `{tensor}`: number {place} is {found}", path = .path.display())]
+    NotFinite {
+        /// The file of weights.
+        path: PathBuf,
+        /// Name in the file.
+        tensor: String,
+        /// Place of the first such number, counted from 0, row by row.
+        place: usize,
+        /// The number.
+        found: f32,
+    },
     /// The target's own model classes have no such thing.
     #[error("{field} = {value} cannot be expressed in {target}: {reason}")]
     Inexpressible {
@@ -129,6 +141,12 @@ impl ExchangeError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path".into(),
+            Self::File { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                "is it the right file?".into()
+            }
+            Self::File { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+                "is it the right file? Configurations are UTF-8".into()
+            }
             Self::File { .. } => return None,
             Self::Write(error) => return error.hint(),
             Self::Occupied { .. } => "name a new or empty folder with --out".into(),
@@ -136,6 +154,9 @@ impl ExchangeError {
             Self::Shape { .. } | Self::Missing { .. } | Self::Surplus { .. } => {
                 "weights and configuration are not of the same model: look at sizes, layers and pooling"
                     .into()
+            }
+            Self::NotFinite { .. } => {
+                "the model broke while it was trained: take an earlier checkpoint".into()
             }
             Self::Inexpressible { target: "Hugging Face's CLIPModel", .. } => {
                 "export it --to open_clip, whose ViT has these options".into()

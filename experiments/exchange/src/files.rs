@@ -1,10 +1,11 @@
 //! Reading whole files of bounded length, and writing a folder's files.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use serde_json::Value;
+use shoestring_data::read_text_bounded;
 use shoestring_durable::write_file;
 
 use crate::error::{ExchangeError, Result};
@@ -19,14 +20,8 @@ pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
 
 /// A configuration.
 pub(crate) fn read_json(path: &Path) -> Result<Value> {
-    let failed = |source| ExchangeError::file(path, "read", source);
-    let file = fs::File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    file.take(MOST_CONFIG_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MOST_CONFIG_BYTES {
-        let problem = format!("is longer than {MOST_CONFIG_BYTES} bytes: no configuration is");
-        return Err(ExchangeError::format(path, problem, "is it the right file?"));
-    }
+    let text = read_text_bounded(path, MOST_CONFIG_BYTES)
+        .map_err(|source| ExchangeError::file(path, "read", source))?;
     serde_json::from_str(&text).map_err(|error| {
         ExchangeError::format(path, format!("is not JSON: {error}"), "is it the right file?")
     })
@@ -60,6 +55,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         fs::write(file.path(), format!("{{}}{}", " ".repeat(MOST_CONFIG_BYTES as usize))).expect("writes");
         let error = read_json(file.path()).expect_err("is too long").to_string();
-        assert!(error.contains("is longer than 4194304 bytes"), "{error}");
+        assert!(error.contains("4194306 bytes, more than the 4194304"), "{error}");
     }
 }

@@ -188,5 +188,27 @@ pub(crate) fn of_shape(path: &Path, name: &str, mut weight: Weight, expected: &[
             expected: expected.to_vec(),
         });
     }
+    // With one such number every feature is NaN.
+    if let Some(place) = weight.numbers.iter().position(|number| !number.is_finite()) {
+        let (path, tensor) = (path.to_owned(), name.to_owned());
+        return Err(ExchangeError::NotFinite { path, tensor, place, found: weight.numbers[place] });
+    }
     Ok(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_are_refused_by_tensor_and_place() {
+        let weight = |numbers: [f32; 3]| Weight { shape: vec![3], numbers: numbers.to_vec() };
+        let fitted = |numbers| of_shape(Path::new("x.pt"), "ln_final.bias", weight(numbers), &[3]);
+        assert!(fitted([0.0, f32::MAX, f32::MIN_POSITIVE]).is_ok());
+        for (bad, said) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
+            let error = fitted([0.0, bad, f32::NAN]).expect_err("is refused");
+            assert_eq!(error.to_string(), format!("x.pt: tensor `ln_final.bias`: number 1 is {said}"));
+            assert!(error.hint().is_some());
+        }
+    }
 }

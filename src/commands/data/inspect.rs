@@ -90,6 +90,9 @@ fn text(args: &InspectArgs, found: &Inspection, cores: u32) -> String {
         line("pictures", formats.collect::<Vec<_>>().join(", "));
         line("bytes of a picture", spread(&found.picture_bytes, ""));
     }
+    if found.counts.good == 0 {
+        return out;
+    }
     line("shorter side", spread(&found.shorter_side_px, " px"));
     line("longer side", spread(&found.longer_side_px, " px"));
     line("caption", spread(&found.caption_tokens, " tokens, markers included"));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::bounded::{MAX_TEXT_BYTES, read_text};
+use crate::bounded::{MAX_TEXT_BYTES, read_text_bounded};
 use crate::error::DataError;
 use crate::text::Tokenizer;
 
@@ -32,7 +32,7 @@ fn lines(path: &Path) -> Result<Vec<String>, DataError> {
     let named = NAMED.iter().find(|(name, _)| path == Path::new(name));
     let text = match named {
         Some((_, text)) => (*text).to_owned(),
-        None => read_text(path, MAX_TEXT_BYTES)
+        None => read_text_bounded(path, MAX_TEXT_BYTES)
             .map_err(|source| DataError::Read { path: path.to_owned(), source })?,
     };
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end();

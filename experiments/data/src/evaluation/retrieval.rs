@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 
 use super::intervals::{Interval, wilson};
-use crate::bounded::read_text;
+use crate::bounded::read_text_bounded;
 use crate::error::DataError;
 
 /// Ranks at which recall is given.
@@ -118,7 +118,7 @@ struct Sentence {
 /// Reads Karpathy's JSON (`dataset_coco.json`, `dataset_flickr30k.json`): the images of a split, in its
 /// order. Names are relative to `folder`, within `filepath` where the file says so.
 pub fn read_karpathy(path: &Path, folder: &Path, split: &str) -> Result<Vec<Captioned>, DataError> {
-    let text = read_text(path, MAX_ANNOTATION_BYTES)
+    let text = read_text_bounded(path, MAX_ANNOTATION_BYTES)
         .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
     let line = |line: usize, problem: String, hint: &str| DataError::Line {
         path: path.to_owned(),

@@ -58,14 +58,16 @@ pub fn decode_view(
         if scale.is_some() {
             refuse_cut_off_jpeg(bytes)?;
         }
-        let small = scale.and_then(|scale| decode_smaller(bytes, scale));
-        let picture = match small {
-            Some(picture) => picture,
-            None => decode(bytes)?,
-        };
-        let (across, down) =
-            (f64::from(picture.width) / f64::from(width), f64::from(picture.height) / f64::from(height));
-        let window = if across < 1.0 || down < 1.0 { window.scaled(across, down) } else { window };
+        let smaller = scale.and_then(|scale| Some((scale, decode_smaller(bytes, scale)?)));
+        if let Some((scale, picture)) = smaller {
+            resize_window(&picture, window.scaled(scale, &picture), size_px, how, out);
+            return Ok(());
+        }
+        let picture = decode(bytes)?;
+        // A window that was chosen by the first of two headers need not lie in the picture of the other.
+        if (picture.width, picture.height) != (width, height) {
+            return Err(DecodeError::Broken("the JPEG file has two sizes".to_owned()));
+        }
         resize_window(&picture, window, size_px, how, out);
         return Ok(());
     }

@@ -87,7 +87,7 @@ pub(super) struct Window {
     top: f64,
     width: f64,
     height: f64,
-    /// Whole pixels outside of which nothing may be read.
+    /// Whole pixels around it outside of which nothing may be read.
     cut: Option<Region>,
 }
 
@@ -128,15 +128,24 @@ impl Window {
         self.width.min(self.height) / f64::from(size_px)
     }
 
-    /// The same window in a picture that is smaller by these factors. Its edges then lie between pixels, so it
-    /// is not cut out.
-    pub(super) fn scaled(&self, across: f64, down: f64) -> Self {
+    /// The same window in a version of the picture that is 1/`scale` of its size, rounded up.
+    pub(super) fn scaled(&self, scale: u32, smaller: &Rgb) -> Self {
+        let factor = 1.0 / f64::from(scale);
+        // Pixels on the edge belong to the region in part; beyond them nothing is read.
+        let pixels = |start: u32, length: u32, all: u32| {
+            let first = start / scale;
+            (first, (start + length).div_ceil(scale).min(all) - first)
+        };
         Self {
-            left: self.left * across,
-            top: self.top * down,
-            width: self.width * across,
-            height: self.height * down,
-            cut: None,
+            left: self.left * factor,
+            top: self.top * factor,
+            width: self.width * factor,
+            height: self.height * factor,
+            cut: self.cut.map(|cut| {
+                let (left, width) = pixels(cut.left, cut.width, smaller.width);
+                let (top, height) = pixels(cut.top, cut.height, smaller.height);
+                Region { left, top, width, height }
+            }),
         }
     }
 }
@@ -186,21 +195,19 @@ fn resized(picture: &Rgb, window: Window, width: u32, height: u32, how: Interpol
     let source = TypedImageRef::<U8x3>::from_buffer(picture.width, picture.height, &picture.pixels)
         .unwrap_or_else(|error| wrong(&error));
     let mut small = TypedImage::<U8x3>::new(width, height);
-    RESIZER.with_borrow_mut(|resizer| match window.cut {
-        Some(cut) => {
-            let part = TypedCroppedImage::from_ref(&source, cut.left, cut.top, cut.width, cut.height)
-                .unwrap_or_else(|error| wrong(&error));
-            resizer.resize_typed(&part, &mut small, &options).unwrap_or_else(|error| wrong(&error));
-        }
-        None => {
-            let options = options.crop(
-                window.left.max(0.0),
-                window.top.max(0.0),
-                window.width.min(f64::from(picture.width) - window.left.max(0.0)),
-                window.height.min(f64::from(picture.height) - window.top.max(0.0)),
-            );
-            resizer.resize_typed(&source, &mut small, &options).unwrap_or_else(|error| wrong(&error));
-        }
+    let part = window.cut.unwrap_or(Region::whole(picture));
+    let (left, top) = (window.left - f64::from(part.left), window.top - f64::from(part.top));
+    let (left, top) = (left.max(0.0), top.max(0.0));
+    let options = options.crop(
+        left,
+        top,
+        window.width.min(f64::from(part.width) - left),
+        window.height.min(f64::from(part.height) - top),
+    );
+    let part = TypedCroppedImage::from_ref(&source, part.left, part.top, part.width, part.height)
+        .unwrap_or_else(|error| wrong(&error));
+    RESIZER.with_borrow_mut(|resizer| {
+        resizer.resize_typed(&part, &mut small, &options).unwrap_or_else(|error| wrong(&error));
     });
     small.pixels().iter().flat_map(|pixel| pixel.0).collect()
 }

@@ -293,7 +293,7 @@ fn caption(shards: &ShardIndex, sample: &Sample) -> Result<String, Fault> {
 
 fn check_caption_length(bytes: u64) -> Result<(), (BadCause, String)> {
     if bytes > MAX_CAPTION_BYTES {
-        return Err((BadCause::UnreadableCaption, format!("{bytes} bytes")));
+        return Err((BadCause::UnreadableCaption, format!("{bytes} bytes, more than 1 MiB")));
     }
     Ok(())
 }

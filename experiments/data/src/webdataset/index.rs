@@ -203,7 +203,7 @@ fn read_shard(number: usize, path: &Path) -> Result<(Shard, Vec<Sample>), DataEr
     let what = "a header of more than 16 MiB";
     let (metered, meter) = Metered::new(&file, MAX_HEADER_BYTES, what);
     let mut archive = tar::Archive::new(metered);
-    let mut grouped = Grouped { shard: number as u32, samples: Vec::new() };
+    let mut grouped = Grouped { shard: number as u32, samples: Vec::new(), grouping: Grouping::default() };
     let mut end = 0;
     for entry in archive.entries_with_seek().map_err(|error| broken(0, error.to_string()))? {
         meter.restart();
@@ -266,20 +266,49 @@ fn refuse_compressed(file: &File) -> Result<(), String> {
     Err(format!("compressed with {kind}; samples can only be found by offset in a plain tar file"))
 }
 
+/// Endings of members that samples are made of.
+const ENDINGS: [&str; 7] = ["jpg", "png", "jpeg", "webp", "txt", "json", "cls"];
+
+/// Tells where one sample ends and the next begins: at another key, and where an ending comes a second time, as
+/// two samples of one name that lie side by side are two pairs and not one picture with the other's caption.
+#[derive(Default)]
+pub(crate) struct Grouping {
+    key: Option<String>,
+    /// Of [`ENDINGS`], those that the sample has.
+    had: [bool; ENDINGS.len()],
+}
+
+impl Grouping {
+    /// Whether the next member, of this key and ending (in lower case), begins a sample.
+    pub(crate) fn begins(&mut self, key: &str, ending: &str) -> bool {
+        let number = ENDINGS.iter().position(|known| *known == ending);
+        let again = number.is_some_and(|number| self.had[number]);
+        let begins = again || self.key.as_deref() != Some(key);
+        if begins {
+            *self = Self { key: Some(key.to_owned()), had: Default::default() };
+        }
+        if let Some(number) = number {
+            self.had[number] = true;
+        }
+        begins
+    }
+}
+
 /// Groups members into samples while a shard is read.
 struct Grouped {
     shard: u32,
     samples: Vec<Sample>,
+    grouping: Grouping,
 }
 
 impl Grouped {
     fn add(&mut self, name: &str, member: Member) {
         let Some((key, extension)) = split_name(name) else { return };
         let extension = extension.to_ascii_lowercase();
-        if !matches!(extension.as_str(), "jpg" | "png" | "jpeg" | "webp" | "txt" | "json" | "cls") {
+        if !ENDINGS.contains(&extension.as_str()) {
             return;
         }
-        if self.samples.last().is_none_or(|sample| *sample.key != *key) {
+        if self.grouping.begins(key, &extension) {
             let (shard, key) = (self.shard, key.into());
             self.samples.push(Sample { shard, key, image: None, caption: None, label: None });
         }

@@ -5,6 +5,6 @@ mod index;
 mod remote;
 
 pub use self::braces::expand;
-pub(crate) use self::index::split_name;
 pub use self::index::{CaptionKind, Member, Sample, ShardIndex};
+pub(crate) use self::index::{Grouping, split_name};
 pub(crate) use self::remote::{is_remote, local};
