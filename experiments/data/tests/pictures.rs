@@ -266,7 +266,8 @@ fn textured(width: u32, height: u32) -> Vec<u8> {
         let value = |shift: f32| {
             let waves = (1..=7).map(|octave| {
                 let (step, turn) = (2f32.powi(octave), octave as f32 + shift);
-                step.sqrt() * (((x * turn.cos() + y * turn.sin()) * 6.28 / step) + turn).sin()
+                step.sqrt()
+                    * (((x * turn.cos() + y * turn.sin()) * std::f32::consts::TAU / step) + turn).sin()
             });
             (128.0 + 4.0 * waves.sum::<f32>()) as u8
         };
