@@ -1,6 +1,7 @@
 //! A disk that is full at each write, and one that becomes read-only, with a small file system of its own.
 //!
-//! Needs root to mount it: `cargo test -p shoestring-ledger --test full_disk -- --ignored --nocapture`
+//! Needs root to mount it: `cargo test -p shoestring-ledger --test full_disk -- --ignored --nocapture --test-threads 1`
+//! (one at a time: a process that one test starts holds the other's locks until it is another program)
 
 #![allow(clippy::print_stdout)]
 

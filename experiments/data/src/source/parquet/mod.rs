@@ -1,15 +1,18 @@
 //! Lists of pictures and captions in Parquet files, read a few thousand rows at a time.
 
+mod pages;
+
 use std::fs::File;
 use std::path::Path;
 
 use parquet::basic::Type;
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::schema::types::SchemaDescriptor;
 
+use self::pages::CheckedPages;
 use super::MAX_CAPTION_BYTES;
 use crate::error::DataError;
 use crate::guard::guarded;
@@ -81,8 +84,8 @@ fn read(file: File, columns: [&str; 2], row: &mut impl FnMut(&[u8], &[u8])) -> R
     let mut held = 0;
     for number in 0..reader.num_row_groups() {
         let group = reader.get_row_group(number)?;
-        let (mut images, mut captions) =
-            (Texts::of(&*group, image, columns[0])?, Texts::of(&*group, caption, columns[1])?);
+        let texts = |number| Texts::of(&*group, number, most / BYTES_PER_ROW);
+        let (mut images, mut captions) = (texts(image)?, texts(caption)?);
         loop {
             let (image, caption) = (images.next()?, captions.next()?);
             let (image, caption) = match (&image, &caption) {
@@ -133,14 +136,14 @@ struct Texts {
 }
 
 impl Texts {
-    fn of(group: &dyn RowGroupReader, number: usize, name: &str) -> Result<Self, Problem> {
-        let defined = group.metadata().schema_descr().column(number).max_def_level();
-        match group.get_column_reader(number)? {
-            ColumnReader::ByteArrayColumnReader(reader) => {
-                Ok(Self { reader, defined, levels: Vec::new(), values: Vec::new().into_iter(), at: 0 })
-            }
-            _ => Err(Problem::damaged(&format!("column `{name}` holds no texts in one of its parts"))),
-        }
+    /// Of a column that holds byte arrays; `most_values` are what a page may have.
+    fn of(group: &dyn RowGroupReader, number: usize, most_values: u64) -> Result<Self, Problem> {
+        let description = group.metadata().schema_descr().column(number);
+        let defined = description.max_def_level();
+        let pages = group.get_column_page_reader(number)?;
+        let pages = CheckedPages { pages, nullable: defined > 0, most_values };
+        let reader = ColumnReaderImpl::new(description, Box::new(pages));
+        Ok(Self { reader, defined, levels: Vec::new(), values: Vec::new().into_iter(), at: 0 })
     }
 
     /// `None` at the end, `Some(None)` for null.
