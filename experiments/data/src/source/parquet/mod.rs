@@ -60,6 +60,14 @@ impl Problem {
 
 impl From<ParquetError> for Problem {
     fn from(error: ParquetError) -> Self {
+        if let ParquetError::NYI(text) = error {
+            return Self {
+                problem: format!("is not read here: {text}"),
+                hint:
+                    "write the file again with plain texts or a dictionary, as most programs do by themselves"
+                        .to_owned(),
+            };
+        }
         let text = error.to_string();
         let text = text.lines().next().unwrap_or_default();
         let text = text.trim_start_matches("Parquet error: ").trim_end_matches('.');

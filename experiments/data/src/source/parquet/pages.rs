@@ -40,9 +40,9 @@ impl CheckedPages {
                 if values <= self.most_values { Ok(()) } else { Err(too_many(values)) }
             }
             // How many values it has stands behind what has to be decoded first.
-            Encoding::DELTA_BYTE_ARRAY => Err(ParquetError::General(
-                "texts as DELTA_BYTE_ARRAY are not read; write them as PLAIN or in a dictionary".to_owned(),
-            )),
+            Encoding::DELTA_BYTE_ARRAY => {
+                Err(ParquetError::NYI("its texts are encoded as DELTA_BYTE_ARRAY".to_owned()))
+            }
             _ => Ok(()),
         }
     }
