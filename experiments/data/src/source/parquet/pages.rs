@@ -71,7 +71,8 @@ fn delta_values(bytes: &[u8]) -> Option<u64> {
             shift += 7;
         }
     };
-    (next()?, next()?);
+    next()?;
+    next()?;
     next()
 }
 
