@@ -29,7 +29,7 @@ use chrono::{DateTime, Utc};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, SharedBudget, Terms};
+use shoestring_ledger::{BudgetGuard, Clock, Kind, Purpose, ReserveError, Terms};
 use shoestring_planner::recipe::Billing;
 use shoestring_planner::units::Usd;
 use signal_hook::iterator::Signals;
@@ -269,10 +269,8 @@ impl Watch<'_> {
         say: &mut dyn FnMut(&str),
     ) -> Result<GuardSummary, RunError> {
         let affordable = self.till.with(|guard| {
-            let of_budget = guard.budget().map(SharedBudget::left);
-            guard.seconds_of_work_for(
-                guard.account().cap().min(of_budget.unwrap_or(Usd::from_micros(i64::MAX))),
-            )
+            let cap = guard.account().cap();
+            guard.seconds_of_work_for(guard.budget().map_or(cap, |budget| cap.min(budget.left())))
         });
         self.quantum = (QUANTUM_OF_CAP * affordable).clamp(SHORTEST_QUANTUM, LONGEST_QUANTUM);
         if !self.roll()? {
@@ -380,39 +378,26 @@ impl Watch<'_> {
             return Ok(false);
         }
         let (amount, kept) = self.till.cost_of_next(seconds, hold);
-        match self.till.reserve(STAGE, 0, Purpose::Command, amount, kept, kept) {
-            Ok(()) => Ok(true),
-            Err(ReserveError::Refused(_)) => Ok(false),
-            Err(ReserveError::Ledger(error)) => Err(error.into()),
-        }
+        Ok(granted(self.till.reserve(STAGE, 0, Purpose::Command, amount, kept, kept))?.is_some())
     }
 
     /// The same with the time for the end in every quantum. Where the budget has no room for the open quantum and the
     /// next one beside it, what room there is makes the open one longer.
     fn roll_within_budget(&mut self) -> Result<bool, RunError> {
         let seconds = self.quantum + self.hold();
-        let refused = |error| match error {
-            ReserveError::Refused(_) => Ok(false),
-            ReserveError::Ledger(error) => Err(error.into()),
-        };
-        match self.till.roll(STAGE, Purpose::Command, seconds) {
-            Ok(()) => Ok(true),
-            Err(ReserveError::Refused(_)) => {
-                self.till.stretch(0, seconds).map(|longer| longer >= SHORTEST_QUANTUM / 10.0).or_else(refused)
-            }
-            Err(error) => refused(error),
+        if granted(self.till.roll(STAGE, Purpose::Command, seconds))?.is_some() {
+            return Ok(true);
         }
+        let longer = granted(self.till.stretch(0, seconds))?;
+        Ok(longer.is_some_and(|longer| longer >= SHORTEST_QUANTUM / 10.0))
     }
 
     fn set_aside_all(&mut self) -> Result<(), RunError> {
         if self.order.budget.is_some() {
             return Ok(());
         }
-        match self.till.reserve(STAGE, 0, Purpose::Command, self.till.left(), Usd::ZERO, Usd::ZERO) {
-            Ok(()) => Ok(()),
-            Err(ReserveError::Refused(_)) => Ok(()),
-            Err(ReserveError::Ledger(error)) => Err(error.into()),
-        }
+        granted(self.till.reserve(STAGE, 0, Purpose::Command, self.till.left(), Usd::ZERO, Usd::ZERO))?;
+        Ok(())
     }
 
     fn end(&mut self, root: &Path, end: GuardEnd) -> Result<GuardSummary, RunError> {
@@ -429,6 +414,15 @@ impl Watch<'_> {
             killed: self.killed,
             directory: root.to_owned(),
         })
+    }
+}
+
+/// What was asked for, or nothing where there is no money for it.
+fn granted<T>(asked: Result<T, ReserveError>) -> Result<Option<T>, RunError> {
+    match asked {
+        Ok(given) => Ok(Some(given)),
+        Err(ReserveError::Refused(_)) => Ok(None),
+        Err(ReserveError::Ledger(error)) => Err(error.into()),
     }
 }
 
