@@ -155,6 +155,10 @@ def main():
             f"{row['peak_megabytes']:6.0f} MB; shoestring is {row['ratio']:.2f} x ({row['ratio_lowest']:.2f} to "
             f"{row['ratio_highest']:.2f}), by processor time {row['cpu_ratio']:.2f} x, memory {row['memory_ratio']:.2f}"
         )
+    peak = statistics.median(answer["peak_flops_per_second"] for answer in ours)
+    share = statistics.median(answer["flops"] / answer["seconds"] / answer["peak_flops_per_second"] for answer in ours)
+    report["peak_flops_per_second"], report["share_of_peak"] = peak, share
+    print(f"shoestring has {share:.0%} of the {peak / 1e9:.0f} GFLOP/s of products alone, timed after each round")
     if arguments.out:
         with open(arguments.out, "a") as file:
             file.write(json.dumps(report) + "\n")

@@ -1,19 +1,23 @@
 //! Takes training steps when told to, for `tests/peers/bench.py`: a line `N` on stdin is N steps; the answer is
-//! a line of JSON with their wall-clock seconds, processor seconds and the process's peak memory.
+//! a line of JSON with their wall-clock seconds, processor seconds, model FLOPs, the FLOPs per second of products
+//! alone just after them, and the process's peak memory.
 //!
 //! `cargo run --release -p shoestring-engine --example peer_steps -- a|b|c [bf16|f32]`
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::io::BufRead;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use shoestring_engine::Trainer;
-use shoestring_engine::measure::{RandomPairs, Shape, cpu_time_seconds, peak_memory_bytes};
+use shoestring_engine::measure::{RandomPairs, Shape, cpu_time_seconds, peak_memory_bytes, product_rate};
 use shoestring_planner::recipe::{Optimizer, Precision};
 
 /// The allocator that the command has.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long products alone are timed.
+const PEAK: Duration = Duration::from_millis(50);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,9 +40,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let seconds = start.elapsed().as_secs_f64();
         let cpu = cpu_time_seconds().unwrap_or(f64::NAN) - cpu;
+        let (flops, peak) = (shape.step_flops() * steps as f64, product_rate(precision, PEAK));
         let memory = peak_memory_bytes().unwrap_or(0);
         println!(
-            "{{\"seconds\": {seconds}, \"cpu_seconds\": {cpu}, \"peak_bytes\": {memory}, \"loss\": {loss}}}"
+            "{{\"seconds\": {seconds}, \"cpu_seconds\": {cpu}, \"flops\": {flops}, \"peak_flops_per_second\": {peak}, \
+             \"peak_bytes\": {memory}, \"loss\": {loss}}}"
         );
     }
     Ok(())

@@ -232,8 +232,10 @@ pub fn measure_step(
     })
 }
 
-/// FLOPs per second of products in all threads at once, each with operands that stay in its caches.
-fn product_rate(precision: Precision, at_least: Duration) -> f64 {
+/// FLOPs per second of products in all threads at once, each with operands that stay in its caches: what this machine
+/// can do, to hold steps against.
+#[must_use]
+pub fn product_rate(precision: Precision, at_least: Duration) -> f64 {
     match precision {
         Precision::Bf16 => product_rate_of::<Bf16>(at_least),
         Precision::F32 => product_rate_of::<f32>(at_least),
