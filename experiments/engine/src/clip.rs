@@ -76,7 +76,7 @@ pub fn resolved_precision(architecture: &Architecture, stated: Option<Precision>
 /// are rounded to bf16 and multiplied as `f32`.
 #[must_use]
 pub fn multiplies_bf16() -> bool {
-    Level::current() >= Level::Avx512Bf16
+    Level::current().multiplies_bf16()
 }
 
 impl Clip {

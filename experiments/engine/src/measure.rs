@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::input::StepInput;
 use crate::ops::level::Level;
 use crate::ops::multiply::{Depth, Epilogue, Left, Right, multiply};
+use crate::ops::pack::row_stride;
 use crate::ops::stored::{Bf16, Stored};
 use crate::params::uniform;
 use crate::trainer::Trainer;
@@ -244,7 +245,8 @@ pub fn product_rate(precision: Precision, at_least: Duration) -> f64 {
 
 fn product_rate_of<S: Stored<Real = f32>>(at_least: Duration) -> f64 {
     let (rows, columns, depth) = (96, 256, 512);
-    let left = vec![S::narrow(0.5); rows * depth];
+    let stride = row_stride::<S>(depth);
+    let left = vec![S::narrow(0.5); rows * stride];
     let right = vec![S::narrow(0.25); columns * depth];
     let whole = Depth::whole::<S>(depth);
     let start = Instant::now();
@@ -252,7 +254,7 @@ fn product_rate_of<S: Stored<Real = f32>>(at_least: Duration) -> f64 {
         let mut count = 0usize;
         while start.elapsed() < at_least {
             let (left, right) =
-                (Left::rows(&left, rows, depth, depth), Right::packed(&right, columns, whole));
+                (Left::rows(&left, rows, depth, stride), Right::packed(&right, columns, whole));
             let mut last = Discard(0.0);
             multiply(Level::current(), left, 0..rows, right, &mut last);
             std::hint::black_box(last.0);

@@ -3,7 +3,7 @@
 use super::{Cost, ROUND, Rates};
 use crate::ops::level::Level;
 use crate::ops::multiply::{Depth, Epilogue, Left, Right, multiply};
-use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, transpose};
+use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, row_stride, transpose};
 use crate::ops::product::{Matrix, Target, Threads, product as plain_product};
 use crate::ops::stored::{Bf16, Stored};
 use crate::ops::tile::COLUMNS;
@@ -23,10 +23,11 @@ pub(super) fn product_calls<S: Stored<Real = f32>>(
     (rows, columns, depth): (usize, usize, usize),
     measure: impl FnOnce(&mut dyn FnMut()) -> f64,
 ) -> f64 {
-    let left = vec![S::narrow(0.5); rows * depth];
+    let stride = row_stride::<S>(depth);
+    let left = vec![S::narrow(0.5); rows * stride];
     let right = vec![S::narrow(0.25); packed_len(columns, COLUMNS, depth / S::GROUP, S::GROUP)];
     measure(&mut || {
-        let left = Left::rows(&left, rows, depth, depth);
+        let left = Left::rows(&left, rows, depth, stride);
         let right = Right::packed(&right, columns, Depth::whole::<S>(depth));
         let mut last = Last(0.0);
         multiply(Level::current(), left, 0..rows, right, &mut last);
@@ -85,7 +86,7 @@ fn packing(rates: &mut Rates) {
     let weight = vec![0.5f32; rows * columns];
     let mut packed = vec![Bf16(0); packed_len(rows, COLUMNS, columns / 2, 2)];
     // One instruction rounds two registers where there is one for it; without, rounding is most of the work.
-    let rounding = if level >= Level::Avx512Bf16 { 1 } else { ROUND };
+    let rounding = if level.multiplies_bf16() { 1 } else { ROUND };
     let cost = Cost::pass(rows * columns, rounding, 6);
     rates.add(format!("pack weight forward {rows} x {columns}"), cost, || {
         transpose(level, Source::new(&weight, rows, columns, columns), columns / 2, &mut packed);

@@ -4,11 +4,15 @@ use std::sync::OnceLock;
 
 use crate::error::{EngineError, Result};
 
-/// Sets of instructions, from the least to the most.
+/// Sets of instructions, of each architecture from the least to the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// What the compiler makes of plain loops for the target's baseline (on 64-bit ARM: NEON).
+    /// What the compiler makes of plain loops for the target's baseline, no product fused with an addition.
     Portable,
+    /// 64-bit ARM's vectors, with fused products.
+    Neon,
+    /// Those with products of bf16 pairs (`bfdot`): Neoverse V1 and N2 and later, Apple M2 and later.
+    NeonBf16,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
@@ -23,7 +27,12 @@ pub(crate) enum Level {
 const VARIABLE: &str = "SHOESTRING_KERNELS";
 
 impl Level {
-    pub(crate) const ALL: [Self; 5] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
+    /// Those of this architecture.
+    pub(crate) const ALL: &[Self] = if cfg!(target_arch = "aarch64") {
+        &[Self::Portable, Self::Neon, Self::NeonBf16]
+    } else {
+        &[Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx]
+    };
 
     /// The most that this processor can do.
     pub(crate) fn detected() -> Self {
@@ -45,12 +54,23 @@ impl Level {
                 return Self::Avx2;
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return if std::arch::is_aarch64_feature_detected!("bf16") { Self::NeonBf16 } else { Self::Neon };
+        }
         Self::Portable
+    }
+
+    /// Whether there are products of bf16 numbers.
+    pub(crate) fn multiplies_bf16(self) -> bool {
+        matches!(self, Self::NeonBf16 | Self::Avx512Bf16 | Self::Amx)
     }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Neon => "neon",
+            Self::NeonBf16 => "neon-bf16",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512-bf16",
@@ -71,9 +91,10 @@ impl Level {
 
     /// The level of this name; none for an empty one.
     fn named(name: &str) -> Result<Option<Self>> {
-        let level = Self::ALL.into_iter().find(|level| level.name() == name);
+        let level = Self::ALL.iter().copied().find(|level| level.name() == name);
         if level.is_none() && !name.is_empty() {
-            let known = Self::ALL.map(Self::name).join(", ");
+            let known: Vec<_> = Self::ALL.iter().map(|level| level.name()).collect();
+            let known = known.join(", ");
             return Err(EngineError::UnknownKernels { found: name.to_owned(), known });
         }
         Ok(level)
@@ -91,7 +112,7 @@ impl Level {
     /// Every level that this processor can do.
     #[cfg(test)]
     pub(crate) fn possible() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|&level| level <= Self::detected())
+        Self::ALL.iter().copied().filter(|&level| level <= Self::detected())
     }
 }
 
@@ -101,12 +122,17 @@ mod tests {
 
     #[test]
     fn every_level_has_a_name_and_other_names_are_refused() {
-        for level in Level::ALL {
+        for &level in Level::ALL {
             assert_eq!(Level::named(level.name()).expect("a level"), Some(level));
         }
         assert_eq!(Level::named("").expect("none"), None);
         let error = Level::named("avx1024").expect_err("no such level");
         assert_eq!(error.to_string(), "SHOESTRING_KERNELS is `avx1024`, which names no kernels");
-        assert!(error.hint().is_some_and(|hint| hint.contains("portable, avx2, avx512, avx512-bf16, amx")));
+        let names = if cfg!(target_arch = "aarch64") {
+            "portable, neon, neon-bf16"
+        } else {
+            "portable, avx2, avx512, avx512-bf16, amx"
+        };
+        assert!(error.hint().is_some_and(|hint| hint.contains(names)));
     }
 }

@@ -14,6 +14,8 @@ mod linear;
 pub(crate) mod multiply;
 #[cfg(test)]
 mod multiply_tests;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(crate) mod pack;
 mod pool;
 pub(crate) mod product;

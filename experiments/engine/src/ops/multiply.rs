@@ -62,12 +62,21 @@ impl<'a, S: Stored> Left<'a, S> {
     pub(crate) fn packed(level: Level, data: &'a [S], rows: usize, depth: Depth) -> Self {
         let segment = pack::left_len::<S>(level, rows, depth.groups);
         assert!(depth.segments * segment <= data.len());
-        let row = depth.groups * S::GROUP;
+        let numbers = depth.groups * S::GROUP;
         match LeftLayout::of::<S>(level) {
-            LeftLayout::Panels => {
-                Self { data, rows, depth, row: S::GROUP, tile: ROWS * row, group: ROWS * S::GROUP, segment }
+            LeftLayout::Panels => Self {
+                data,
+                rows,
+                depth,
+                row: S::GROUP,
+                tile: ROWS * numbers,
+                group: ROWS * S::GROUP,
+                segment,
+            },
+            LeftLayout::Rows => {
+                let row = pack::row_stride::<S>(numbers);
+                Self { data, rows, depth, row, tile: ROWS * row, group: S::GROUP, segment }
             }
-            LeftLayout::Rows => Self { data, rows, depth, row, tile: ROWS * row, group: S::GROUP, segment },
         }
     }
 
@@ -143,7 +152,11 @@ pub(crate) fn multiply<S: Stored, E: Epilogue<S::Real>>(
         }
         // SAFETY: likewise.
         Level::Avx2 => return unsafe { avx2(kernel, left, rows, right, epilogue) },
-        Level::Portable => {}
+        _ => {}
+    }
+    #[cfg(target_arch = "aarch64")]
+    if level >= Level::Neon {
+        return tiles::<_, _, true>(kernel, left, rows, right, epilogue);
     }
     tiles::<_, _, false>(kernel, left, rows, right, epilogue);
 }

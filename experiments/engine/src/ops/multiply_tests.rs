@@ -213,8 +213,11 @@ fn packing_of<E: Element<Bf16>>(
     let mut out = vec![Bf16(1); left_len::<Bf16>(level, columns, groups)];
     pack::left(level, source, groups, &mut out);
     for (index, &found) in out.iter().enumerate() {
+        let stride = pack::row_stride::<Bf16>(2 * groups);
         let (row, column) = match LeftLayout::of::<Bf16>(level) {
-            LeftLayout::Rows => (index % (2 * groups), index / (2 * groups)),
+            // What fills a row up to the stride is of no meaning.
+            LeftLayout::Rows if index % stride >= 2 * groups => continue,
+            LeftLayout::Rows => (index % stride, index / stride),
             LeftLayout::Panels => {
                 let (panel, group) = (index / (24 * groups), index / 24 % groups);
                 (2 * group + index % 2, 12 * panel + index / 2 % 12)

@@ -80,11 +80,20 @@ pub(crate) fn groups_of<S: Stored>(level: Level, depth: usize) -> usize {
     if S::in_matrix_registers(level) { groups.next_multiple_of(MATRIX_GROUPS) } else { groups }
 }
 
+/// Numbers from a row of a left operand to the next. Kernels read so many rows side by side, a line of the first-level
+/// cache of each at a time: an odd number of lines from one to the next, and no two rows want the same place there. Short
+/// rows do not fill it.
+pub(crate) fn row_stride<S>(numbers: usize) -> usize {
+    const LINE: usize = 64;
+    let bytes = numbers * size_of::<S>();
+    if bytes < 8 * LINE { numbers } else { (bytes.div_ceil(LINE) | 1) * LINE / size_of::<S>() }
+}
+
 /// Numbers that [`left`] makes of `rows` rows of the operand.
 pub(crate) fn left_len<S: Stored>(level: Level, rows: usize, groups: usize) -> usize {
     match LeftLayout::of::<S>(level) {
         LeftLayout::Panels => packed_len(rows, ROWS, groups, S::GROUP),
-        LeftLayout::Rows => rows * groups * S::GROUP,
+        LeftLayout::Rows => rows * row_stride::<S>(groups * S::GROUP),
     }
 }
 
@@ -101,16 +110,17 @@ pub(crate) fn left<E: Element<S>, S: Stored>(
     }
 }
 
-/// Rows made columns: out\[column\]\[row\] = source\[row\]\[column\], zeros up to `groups` groups.
+/// Rows made columns: out\[column\]\[row\] = source\[row\]\[column\], zeros up to `groups` groups; a column's numbers are
+/// [`row_stride`] apart from the next one's, and what lies in between is of no meaning.
 fn turn<E: Element<S>, S: Stored>(level: Level, source: Source<'_, E>, groups: usize, out: &mut [S]) {
     assert!(source.rows <= groups * S::GROUP);
-    assert_eq!(out.len(), source.columns * groups * S::GROUP);
+    assert_eq!(out.len(), source.columns * row_stride::<S>(groups * S::GROUP));
     E::turn_at(level, source, groups, out);
 }
 
 fn turn_plain<E: Element<S>, S: Stored>(source: Source<'_, E>, groups: usize, out: &mut [S]) {
-    for (column, out) in out.chunks_exact_mut(groups * S::GROUP).enumerate() {
-        for (row, out) in out.iter_mut().enumerate() {
+    for (column, out) in out.chunks_exact_mut(row_stride::<S>(groups * S::GROUP)).enumerate() {
+        for (row, out) in out[..groups * S::GROUP].iter_mut().enumerate() {
             *out = if row < source.rows {
                 source.data[row * source.stride + column].stored()
             } else {
@@ -259,7 +269,7 @@ mod x86 {
         _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
     };
 
-    use super::{Bf16, COLUMNS, Source};
+    use super::{Bf16, COLUMNS, Source, row_stride};
 
     /// Numbers that can be loaded as bf16. The loads read `count` numbers from an address on, zeros beyond.
     pub(super) trait Loads: Copy {
@@ -372,6 +382,7 @@ mod x86 {
     /// AVX-512 with BW, VL and BF16; `out` as long as [`super::turn`] asserts.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     pub(super) unsafe fn turn<E: Loads>(source: Source<'_, E>, groups: usize, out: &mut [Bf16]) {
+        let stride = row_stride::<Bf16>(2 * groups);
         for first in (0..source.columns).step_by(16) {
             let taken = (source.columns - first).min(16);
             for block in (0..groups).step_by(16) {
@@ -392,7 +403,7 @@ mod x86 {
                     }
                     let columns = transposed(pairs);
                     for (index, &column) in columns.iter().enumerate().take(taken) {
-                        let to = ((first + index) * groups + block) * 2;
+                        let to = (first + index) * stride + 2 * block;
                         _mm512_mask_storeu_epi32(out.as_mut_ptr().add(to).cast(), mask16(kept), column);
                     }
                 }

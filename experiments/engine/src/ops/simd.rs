@@ -36,7 +36,7 @@ macro_rules! widest {
                     Level::Avx512 | Level::Avx512Bf16 | Level::Amx => return unsafe { avx512($($arg),*) },
                     // SAFETY: likewise.
                     Level::Avx2 => return unsafe { avx2($($arg),*) },
-                    Level::Portable => {}
+                    _ => {}
                 }
             }
             body($($arg),*)

@@ -30,7 +30,7 @@ pub(crate) trait Stored: Element<Self> + Default + std::fmt::Debug + 'static {
 
     /// The part of a level that matters to such numbers.
     fn level(level: Level) -> Level {
-        level.min(Level::Avx512)
+        if level == Level::NeonBf16 { Level::Neon } else { level.min(Level::Avx512) }
     }
 
     /// Whether a level multiplies such numbers in matrix registers, as far as an operand's shape allows it.

@@ -118,7 +118,7 @@ pub(crate) unsafe fn portable<S: Stored>(
 /// # Safety
 /// As [`Compute`], for these rows.
 #[inline(always)]
-unsafe fn some_rows<S: Stored, const N: usize, const FUSED: bool>(
+pub(super) unsafe fn some_rows<S: Stored, const N: usize, const FUSED: bool>(
     first: usize,
     o: &Operands<S>,
     tile: *mut Tile<S::Real>,
@@ -155,7 +155,13 @@ pub(crate) fn kernel_bf16(level: Level) -> Kernel<Bf16> {
     match level {
         Level::Avx512Bf16 | Level::Amx => return Kernel::any(x86::bf16),
         Level::Avx512 | Level::Avx2 => return Kernel::any(x86::avx2::<Bf16>),
-        Level::Portable => {}
+        _ => {}
+    }
+    #[cfg(target_arch = "aarch64")]
+    match level {
+        Level::NeonBf16 => return Kernel::any(super::neon::bf16),
+        Level::Neon => return Kernel::any(super::neon::fused::<Bf16>),
+        _ => {}
     }
     let _ = level;
     Kernel::any(portable::<Bf16>)
@@ -177,7 +183,11 @@ pub(crate) fn kernel_f32(level: Level) -> Kernel<f32> {
     match level {
         Level::Amx | Level::Avx512Bf16 | Level::Avx512 => return Kernel::any(x86::single),
         Level::Avx2 => return Kernel::any(x86::avx2::<f32>),
-        Level::Portable => {}
+        _ => {}
+    }
+    #[cfg(target_arch = "aarch64")]
+    if level >= Level::Neon {
+        return Kernel::any(super::neon::fused::<f32>);
     }
     let _ = level;
     Kernel::any(portable::<f32>)

@@ -113,26 +113,32 @@ impl Work {
     }
 
     /// softmax(Q Kᵀ / √d) V in each head of each sample of a slab: from `qkv` (rows, 3 width) to `mixed`
-    /// (rows, width). Bytes in bf16, those of the second-level cache: 6 read and 2 written a number of `mixed`.
-    pub(super) fn attend<S: Stored>(&self, qkv: &[S], mixed: &mut [S], room: &mut HeadRoom<S>) {
+    /// (rows, width), rows a stride apart. Bytes in bf16, those of the second-level cache: 6 read and 2 written a number of `mixed`.
+    pub(super) fn attend<S: Stored>(
+        &self,
+        qkv: &[S],
+        (mixed, stride): (&mut [S], usize),
+        room: &mut HeadRoom<S>,
+    ) {
         let (width, tokens, head_width) = (self.tower.width, self.tokens, self.head_width());
         let level = self.attention_level();
         let by_token = Depth::padded::<S>(level, tokens);
-        for (qkv, mixed) in qkv.chunks_exact(tokens * 3 * width).zip(mixed.chunks_exact_mut(tokens * width)) {
+        for (qkv, mixed) in qkv.chunks_exact(tokens * 3 * width).zip(mixed.chunks_exact_mut(tokens * stride))
+        {
             for head in 0..self.tower.heads {
                 let start = head * head_width;
                 let part = |part: usize| Head { data: &qkv[part * width + start..], stride: 3 * width };
                 self.probabilities(part(0), part(1), room);
                 let right = self.along(part(2), &mut room.packed);
                 let left = Left::rows_of_depth(&room.square, tokens, by_token, room.stride);
-                let mut to =
-                    Store { bias: None, factor: S::Real::ONE, out: &mut mixed[start..], stride: width };
+                let mut to = Store { bias: None, factor: S::Real::ONE, out: &mut mixed[start..], stride };
                 multiply(level, left, 0..tokens, right, &mut to);
             }
         }
     }
 
-    /// The gradient of `qkv`, rows a stride apart, from that of `mixed`; and `mixed` once more.
+    /// The gradient of `qkv`, rows a stride apart, from that of `mixed`; and `mixed` once more, both with rows another
+    /// stride apart.
     ///
     /// The probabilities are computed again rather than kept: memory does not grow with the square of the
     /// tokens. With P the probabilities and S the scores: dV = Pᵀ dO, dP = dO Vᵀ, dS = P (dP - sum(dP P)),
@@ -140,25 +146,23 @@ impl Work {
     pub(super) fn attend_backward<S: Stored>(
         &self,
         qkv: &[S],
-        d_mixed: &[S],
-        mixed: &mut [S],
+        (d_mixed, mixed, stride): (&[S], &mut [S], usize),
         (d_qkv, d_stride): (&mut [S], usize),
         room: &mut HeadRoom<S>,
     ) {
         let (width, tokens, head_width) = (self.tower.width, self.tokens, self.head_width());
         let level = self.attention_level();
         let by_token = Depth::padded::<S>(level, tokens);
-        let mixed = mixed.chunks_exact_mut(tokens * width).zip(d_mixed.chunks_exact(tokens * width));
+        let mixed = mixed.chunks_exact_mut(tokens * stride).zip(d_mixed.chunks_exact(tokens * stride));
         let samples = qkv.chunks_exact(tokens * 3 * width).zip(mixed);
         for ((qkv, (mixed, d_mixed)), d_qkv) in samples.zip(d_qkv.chunks_mut(tokens * d_stride)) {
             for head in 0..self.tower.heads {
                 let start = head * head_width;
                 let part = |part: usize| Head { data: &qkv[part * width + start..], stride: 3 * width };
-                let dy = Head { data: &d_mixed[start..], stride: width };
+                let dy = Head { data: &d_mixed[start..], stride };
                 self.probabilities(part(0), part(1), room);
                 let left = Left::rows_of_depth(&room.square, tokens, by_token, room.stride);
-                let mut to =
-                    Store { bias: None, factor: S::Real::ONE, out: &mut mixed[start..], stride: width };
+                let mut to = Store { bias: None, factor: S::Real::ONE, out: &mut mixed[start..], stride };
                 multiply(level, left, 0..tokens, self.along(part(2), &mut room.packed), &mut to);
                 let mut store = |number: usize, left: Left<'_, S>, right: Right<'_, S>| {
                     let out = &mut d_qkv[number * width + start..];

@@ -216,11 +216,11 @@ fn slab<S: Stored>(
 
     // Back through attention.
     round_and_sum::<S>(dx, width, dy, stride, &mut sums.biases[OUT]);
-    let mut to = Store { bias: None, factor: one, out: d_mixed, stride: width };
+    let mut to = Store { bias: None, factor: one, out: d_mixed, stride };
     multiply(level, Left::rows(dy, rows, width, stride), 0..rows, packed.right(OUT), &mut to);
     segment.keep_left(work, OUT, dy, rows, width, stride);
-    work.attend_backward(kept.qkv, d_mixed, mixed, (d_qkv, qkv_stride), head);
-    segment.keep_right(work, OUT, mixed, rows, width, width);
+    work.attend_backward(kept.qkv, (d_mixed, mixed, stride), (d_qkv, qkv_stride), head);
+    segment.keep_right(work, OUT, mixed, rows, width, stride);
     sum_columns::<S>(d_qkv, rows, qkv_stride, &mut sums.biases[QKV]);
     let mut to = StoreReal { factor: one, out: d_normal, stride: width };
     multiply(level, Left::rows(d_qkv, rows, 3 * width, qkv_stride), 0..rows, packed.right(QKV), &mut to);

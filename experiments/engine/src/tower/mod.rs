@@ -83,12 +83,6 @@ pub(crate) enum Tape<S: Stored> {
     Inputs(Vec<Vec<S::Real>>),
 }
 
-/// Numbers from a row to the next, where rows of a slab are read four bytes at a time: rows a multiple of a
-/// page apart would all fall into the same few places of the first-level cache.
-fn padded<S>(columns: usize) -> usize {
-    if (columns * size_of::<S>()).is_multiple_of(2048) { columns + 64 / size_of::<S>() } else { columns }
-}
-
 impl Work {
     pub(crate) fn rows(&self) -> usize {
         self.samples * self.tokens

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::gradients::Gradients;
 use crate::input::Images;
 use crate::ops::multiply::{Depth, Epilogue, Left, Right, multiply};
-use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, transpose};
+use crate::ops::pack::{self, Source, groups_of, interleave, left_len, packed_len, row_stride, transpose};
 use crate::ops::stored::Stored;
 use crate::ops::tile::COLUMNS;
 use crate::ops::{ROWS_A_TASK, add_to, in_order, norm_rows, norm_rows_backward};
@@ -134,9 +134,14 @@ impl<'a> Patches<'a> {
         })
     }
 
+    /// Numbers from a patch to the next.
+    fn stride<S: Stored>(&self) -> usize {
+        row_stride::<S>(self.groups::<S>() * S::GROUP)
+    }
+
     /// Numbers of a slab's patches.
     pub(super) fn room<S: Stored>(&self) -> usize {
-        self.work.slab_samples() * self.kept * self.groups::<S>() * S::GROUP
+        self.work.slab_samples() * self.kept * self.stride::<S>()
     }
 
     /// A slab's tokens: x = class + position, then kernel · patch + position for each patch. Bound by FLOPs: 2 r for
@@ -151,7 +156,7 @@ impl<'a> Patches<'a> {
         x: &mut [S::Real],
     ) {
         let (work, width) = (self.work, self.work.tower.width);
-        let stride = self.groups::<S>() * S::GROUP;
+        let stride = self.stride::<S>();
         let first = slab * work.slab_samples();
         let rows = x.len() / (work.tokens * width) * self.kept;
         self.cut(first, stride, &mut patches[..rows * stride]);

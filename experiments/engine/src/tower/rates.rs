@@ -13,7 +13,7 @@ use crate::kernel_rates::{Cost, EXPONENTIAL, ROUND, Rates};
 use crate::measure::{RandomPairs, Shape};
 use crate::ops::level::Level;
 use crate::ops::multiply::{Depth, Epilogue, Left, Right, multiply};
-use crate::ops::pack::packed_len;
+use crate::ops::pack::{packed_len, row_stride};
 use crate::ops::stored::{Bf16, Stored};
 use crate::ops::tile::COLUMNS;
 use crate::{text, vision};
@@ -178,19 +178,20 @@ fn softmaxes(rates: &mut Rates, work: &Work) {
 fn attention(rates: &mut Rates, work: &Work) {
     let (rows, width, tokens) = (work.slab_rows(), work.tower.width, work.tokens);
     let qkv = halves(&wave(rows * 3 * width));
-    let mut mixed = vec![Bf16(0); rows * width];
+    let stride = row_stride::<Bf16>(width);
+    let mut mixed = vec![Bf16(0); rows * stride];
     let mut room = HeadRoom::new(work);
     let size = format!("{} x {tokens} x {width}", rows / tokens);
     let heads = rows / tokens * work.tower.heads;
     let cost = Cost::bf16(4 * rows * tokens * width, 8 * rows * width).besides(heads * seen(work) * SOFTMAX);
     rates.add(format!("{}attention {size}", kind(work)), cost, || {
-        work.attend(&qkv, &mut mixed, &mut room);
+        work.attend(&qkv, (&mut mixed, stride), &mut room);
     });
-    let (dy, mut d_qkv) = (halves(&wave(rows * width)), vec![Bf16(0); rows * 3 * width]);
+    let (dy, mut d_qkv) = (halves(&wave(rows * stride)), vec![Bf16(0); rows * 3 * width]);
     let softmaxes = heads * (seen(work) * SOFTMAX + tokens * tokens * SOFTMAX_BACKWARD);
     let cost = Cost::bf16(12 * rows * tokens * width, 16 * rows * width).besides(softmaxes);
     rates.add(format!("{}attention, backward {size}", kind(work)), cost, || {
-        work.attend_backward(&qkv, &dy, &mut mixed, (&mut d_qkv, 3 * width), &mut room);
+        work.attend_backward(&qkv, (&dy, &mut mixed, stride), (&mut d_qkv, 3 * width), &mut room);
     });
 }
 

@@ -5,8 +5,9 @@ use super::epilogues::{Add, Store, StoreGelu};
 use super::norm::{Normalised, normalise, scale_of};
 use super::quick_gelu::StoreQuickGelu;
 use super::weights::{FC, OUT, PROJ, Packed, QKV, Weights};
-use super::{Tower, Work, padded};
+use super::{Tower, Work};
 use crate::ops::multiply::{Left, multiply};
+use crate::ops::pack::row_stride;
 use crate::ops::stored::Stored;
 use crate::real::Real;
 
@@ -25,6 +26,9 @@ pub(crate) struct Rooms<S: Stored> {
     /// Rows of `width` numbers, `width_stride` apart.
     pub(super) normal: Vec<S>,
     pub(super) dy: Vec<S>,
+    /// What attention mixed, before its projection, and its gradient.
+    pub(super) mixed: Vec<S>,
+    pub(super) d_mixed: Vec<S>,
     pub(super) width_stride: usize,
     /// Rows of `hidden` numbers, `hidden_stride` apart.
     pub(super) after: Vec<S>,
@@ -33,9 +37,7 @@ pub(crate) struct Rooms<S: Stored> {
     /// Rows of 3 `width` numbers, `qkv_stride` apart.
     pub(super) d_qkv: Vec<S>,
     pub(super) qkv_stride: usize,
-    /// (rows, width): what attention mixed, before its projection, and its gradient.
-    pub(super) mixed: Vec<S>,
-    pub(super) d_mixed: Vec<S>,
+    /// (rows, width).
     pub(super) d_normal: Vec<S::Real>,
     pub(super) head: HeadRoom<S>,
 }
@@ -44,20 +46,20 @@ impl<S: Stored> Rooms<S> {
     pub(super) fn new(work: &Work) -> Self {
         let (rows, width, hidden) = (work.slab_rows(), work.tower.width, work.tower.hidden);
         let (width_stride, hidden_stride, qkv_stride) =
-            (padded::<S>(width), padded::<S>(hidden), padded::<S>(3 * width));
+            (row_stride::<S>(width), row_stride::<S>(hidden), row_stride::<S>(3 * width));
         let stored = |columns: usize| vec![S::default(); rows * columns];
         Self {
             made_for: (work.tower, work.tokens, rows),
             normal: stored(width_stride),
             dy: stored(width_stride),
+            mixed: stored(width_stride),
+            d_mixed: stored(width_stride),
             width_stride,
             after: stored(hidden_stride),
             d_before: stored(hidden_stride),
             hidden_stride,
             d_qkv: stored(qkv_stride),
             qkv_stride,
-            mixed: stored(width),
-            d_mixed: stored(width),
             d_normal: vec![S::Real::ZERO; rows * width],
             head: HeadRoom::new(work),
         }
@@ -89,9 +91,9 @@ pub(super) fn forward_slab<S: Stored>(
     let bias = Some(weights.biases[QKV]);
     let mut to = Store { bias, factor: S::Real::ONE, out: &mut *kept.qkv, stride: 3 * width };
     multiply(level, Left::rows(&rooms.normal, rows, width, stride), 0..rows, packed.right(QKV), &mut to);
-    work.attend(kept.qkv, &mut rooms.mixed, &mut rooms.head);
+    work.attend(kept.qkv, (&mut rooms.mixed, stride), &mut rooms.head);
     let mut to = Add { bias: Some(weights.biases[OUT]), out: &mut *x, stride: width };
-    multiply(level, Left::rows(&rooms.mixed, rows, width, width), 0..rows, packed.right(OUT), &mut to);
+    multiply(level, Left::rows(&rooms.mixed, rows, width, stride), 0..rows, packed.right(OUT), &mut to);
 
     let (weight, bias) = scale_of(weights, 1);
     normalise::<S>(x, weight, bias, Normalised { hat: hat2, scale: scale2, out: &mut rooms.normal, stride });

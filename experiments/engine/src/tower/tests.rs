@@ -4,8 +4,9 @@
 use super::attention::HeadRoom;
 use super::epilogues::{gelu, gelu_and_slope, rough_gelu, rough_gelu_and_slope};
 use super::norm::{Normalised, Renormalised, normalise, normalise_backward};
-use super::{Tower, Work, padded};
+use super::{Tower, Work};
 use crate::ops::level::Level;
+use crate::ops::pack::row_stride;
 use crate::ops::stored::{Bf16, Stored};
 
 fn wave(count: usize, step: f64) -> Vec<f64> {
@@ -62,14 +63,14 @@ fn attention_is_its_formula_and_its_gradient_the_difference() {
         let qkv = wave(work.rows() * 3 * width, 0.83);
         let mut room = HeadRoom::<f64>::new(&work);
         let mut mixed = vec![0.0; work.rows() * width];
-        work.attend(&qkv, &mut mixed, &mut room);
+        work.attend(&qkv, (&mut mixed, width), &mut room);
         for (found, expected) in mixed.iter().zip(formula(&qkv, &work)) {
             assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
         }
         let dy = wave(mixed.len(), 1.7);
         let mut found = vec![0.0; qkv.len()];
         let mut again = vec![0.0; mixed.len()];
-        work.attend_backward(&qkv, &dy, &mut again, (&mut found, 3 * width), &mut room);
+        work.attend_backward(&qkv, (&dy, &mut again, width), (&mut found, 3 * width), &mut room);
         assert_eq!(mixed, again);
         let value = |qkv: &[f64]| -> f64 { formula(qkv, &work).iter().zip(&dy).map(|(a, b)| a * b).sum() };
         for element in 0..qkv.len() {
@@ -97,7 +98,7 @@ fn attention_in_bf16_is_that_in_double_precision_to_its_precision() {
         let qkv = wave(work.rows() * 3 * width, 0.83);
         let rounded: Vec<Bf16> = qkv.iter().map(|&x| Bf16::narrow(x as f32)).collect();
         let mut mixed = vec![Bf16::default(); work.rows() * width];
-        work.attend(&rounded, &mut mixed, &mut HeadRoom::new(&work));
+        work.attend(&rounded, (&mut mixed, width), &mut HeadRoom::new(&work));
         for (found, expected) in mixed.iter().zip(formula(&qkv, &work)) {
             assert!((f64::from(found.widen()) - expected).abs() < 0.02, "{found:?} is not {expected}");
         }
@@ -105,11 +106,11 @@ fn attention_in_bf16_is_that_in_double_precision_to_its_precision() {
         let mut expected = vec![0.0; qkv.len()];
         let mut again = vec![0.0; dy.len()];
         let room = &mut HeadRoom::new(&work);
-        work.attend_backward(&qkv, &dy, &mut again, (&mut expected, 3 * width), room);
+        work.attend_backward(&qkv, (&dy, &mut again, width), (&mut expected, 3 * width), room);
         let rounded_dy: Vec<Bf16> = dy.iter().map(|&x| Bf16::narrow(x as f32)).collect();
         let (mut found, mut again) = (vec![Bf16::default(); qkv.len()], mixed.clone());
         let room = &mut HeadRoom::new(&work);
-        work.attend_backward(&rounded, &rounded_dy, &mut again, (&mut found, 3 * width), room);
+        work.attend_backward(&rounded, (&rounded_dy, &mut again, width), (&mut found, 3 * width), room);
         assert_eq!(again, mixed);
         for (found, expected) in found.iter().zip(expected) {
             let error = (f64::from(found.widen()) - expected).abs();
@@ -227,8 +228,10 @@ fn slabs_are_whole_samples_and_all_of_them() {
 }
 
 #[test]
-fn rows_are_not_a_page_apart() {
-    assert_eq!(padded::<Bf16>(768), 768);
-    assert_eq!(padded::<Bf16>(2048), 2048 + 32);
-    assert_eq!(padded::<f32>(1024), 1024 + 16);
+fn rows_are_an_odd_number_of_lines_apart() {
+    assert_eq!(row_stride::<Bf16>(224), 224);
+    assert_eq!(row_stride::<Bf16>(768), 768 + 32);
+    assert_eq!(row_stride::<Bf16>(2048), 2048 + 32);
+    assert_eq!(row_stride::<Bf16>(800), 800);
+    assert_eq!(row_stride::<f32>(1020), 1020 + 20);
 }
