@@ -1,8 +1,8 @@
 """Whether bf16 products, and each kind of kernels, learn as well as f32: 500 steps of examples/shapes.toml, three seeds.
 
-    python tests/peers/precisions.py path/to/shoestring
+    python tests/peers/precisions.py path/to/shoestring [avx2 portable ...]
 
-Each run is evaluated on 9,600 pictures. Exits non-zero where a mean differs from that of f32 by more than two standard
+Named kernels: those alone, beside f32. Each run is evaluated on 9,600 pictures. Exits non-zero where a mean differs from that of f32 by more than two standard
 errors of the difference, as the seeds spread.
 """
 
@@ -47,14 +47,16 @@ def accuracy(program, folder, seed, precision, kernels):
 
 def main():
     program = str(pathlib.Path(sys.argv[1]).resolve())
+    asked = sys.argv[2:]
+    variants = [one for one in VARIANTS if not asked or one == VARIANTS[0] or one[1] in asked]
     found = {}
     with tempfile.TemporaryDirectory() as top:
-        for variant in VARIANTS:
+        for variant in variants:
             found[variant] = [accuracy(program, pathlib.Path(top), seed, *variant) for seed in SEEDS]
             mean, each = statistics.mean(found[variant]), ", ".join(f"{one:.1f}" for one in found[variant])
             print(f"{variant[0]:<5} {variant[1] or 'native':<12} top-1 {mean:.1f} % ({each})", flush=True)
     reference, apart = found[VARIANTS[0]], False
-    for variant in VARIANTS[1:]:
+    for variant in variants[1:]:
         difference = statistics.mean(found[variant]) - statistics.mean(reference)
         error = ((statistics.variance(found[variant]) + statistics.variance(reference)) / len(SEEDS)) ** 0.5
         apart |= abs(difference) > 2 * error

@@ -4,7 +4,7 @@
     cargo build --release -p shoestring-data --example squares
     python tests/peers/preprocess.py target/release/examples/squares FOLDER_OR_TAR...
 
-Takes 200 pictures (all of the folders, then from the tars), squares of 32 to 224 px, in evaluation (centre crop,
+Takes 200 pictures (all of the folders, then from the tars), squares of 16 to 224 px, in evaluation (centre crop,
 and CLIPA's squash) and in training (random resized crops drawn by torchvision, 40 to 100 % of the area).
 Transparent pictures are put on white first, as we do. Exit code 1: a mean above 1.0.
 """
@@ -25,7 +25,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F
 
-SIZES = [32, 64, 84, 96, 112, 128, 160, 224]
+SIZES = [16, 32, 64, 84, 96, 112, 128, 160, 224]
 COUNT = 200
 
 

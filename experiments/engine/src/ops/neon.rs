@@ -1,4 +1,4 @@
-//! Products on 64-bit ARM.
+//! Products of bf16 on 64-bit ARM.
 //!
 //! There are 32 registers of four `f32`: three rows of a tile are 24 accumulators. `bfdot` adds a pair of products of bf16
 //! numbers to each of four sums. A step of the loop has 24 of them, at two to four a cycle, and 11 loads.
@@ -6,36 +6,11 @@
 use std::arch::aarch64::{float32x4_t, uint16x8_t, vdupq_n_f32, vdupq_n_u32, vld1q_u16, vst1q_f32};
 use std::arch::asm;
 
-use super::stored::{Bf16, Stored};
-use super::tile::{COLUMNS, Operands, Tile, some_rows};
+use super::stored::Bf16;
+use super::tile::{COLUMNS, Operands, Tile};
 
 /// Registers of a row of a tile.
 const REGISTERS: usize = COLUMNS / 4;
-
-/// [`super::tile::portable`] with each product and addition rounded once: the compiler makes `fmla` of the loops.
-///
-/// # Safety
-/// As [`super::tile::Compute`].
-pub(super) unsafe fn fused<S: Stored>(
-    rows: usize,
-    _: bool,
-    operands: &Operands<S>,
-    tile: *mut Tile<S::Real>,
-) {
-    let mut row = 0;
-    while row < rows {
-        // SAFETY: the caller's promise; `row` is below `rows`.
-        unsafe {
-            if row + 3 <= rows {
-                some_rows::<S, 3, true>(row, operands, tile);
-                row += 3;
-            } else {
-                some_rows::<S, 1, true>(row, operands, tile);
-                row += 1;
-            }
-        }
-    }
-}
 
 /// [`super::tile::portable`] by pairs of the depth.
 ///
@@ -72,7 +47,10 @@ unsafe fn pairs<const R: usize>(first: usize, o: &Operands<Bf16>, tile: *mut Til
             let groups = if segment + 1 == o.segments { o.last_groups } else { o.groups };
             let mut a = o.a.add(segment * o.a_segment + first * o.a_row);
             let mut b = o.b.add(segment * o.b_segment).cast::<u16>();
+            let mut ahead = o.ahead.start(b, groups);
             for _ in 0..groups {
+                fetch(ahead);
+                ahead = ahead.wrapping_add(o.ahead.step);
                 let mut left = [vdupq_n_u32(0); R];
                 for (r, left) in left.iter_mut().enumerate() {
                     *left = vdupq_n_u32(a.add(r * o.a_row).cast::<u32>().read_unaligned());
@@ -94,6 +72,13 @@ unsafe fn pairs<const R: usize>(first: usize, o: &Operands<Bf16>, tile: *mut Til
             }
         }
     }
+}
+
+/// Asks for a line in the second-level cache; any address will do.
+#[inline(always)]
+fn fetch(address: *const i8) {
+    // SAFETY: the instruction is a hint, without effect where there is nothing to be read.
+    unsafe { asm!("prfm pldl2keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly)) };
 }
 
 /// Each of four sums plus a pair of products. The standard library has the instruction in its nightly form only.

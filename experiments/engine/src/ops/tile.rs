@@ -98,15 +98,37 @@ pub(crate) unsafe fn portable<S: Stored>(
     operands: &Operands<S>,
     tile: *mut Tile<S::Real>,
 ) {
+    // SAFETY: the caller's promise.
+    unsafe { all_rows::<S, false>(rows, operands, tile) };
+}
+
+/// [`portable`] with each product and addition rounded once, which 64-bit ARM's baseline has an instruction for.
+///
+/// # Safety
+/// As [`Compute`].
+#[cfg(target_arch = "aarch64")]
+unsafe fn fused<S: Stored>(rows: usize, _: bool, operands: &Operands<S>, tile: *mut Tile<S::Real>) {
+    // SAFETY: the caller's promise.
+    unsafe { all_rows::<S, true>(rows, operands, tile) };
+}
+
+/// # Safety
+/// As [`Compute`].
+#[inline(always)]
+unsafe fn all_rows<S: Stored, const FUSED: bool>(
+    rows: usize,
+    operands: &Operands<S>,
+    tile: *mut Tile<S::Real>,
+) {
     let mut row = 0;
     while row < rows {
         // SAFETY: the caller's promise; `row` is below `rows`.
         unsafe {
             if row + 3 <= rows {
-                some_rows::<S, 3, false>(row, operands, tile);
+                some_rows::<S, 3, FUSED>(row, operands, tile);
                 row += 3;
             } else {
-                some_rows::<S, 1, false>(row, operands, tile);
+                some_rows::<S, 1, FUSED>(row, operands, tile);
                 row += 1;
             }
         }
@@ -118,7 +140,7 @@ pub(crate) unsafe fn portable<S: Stored>(
 /// # Safety
 /// As [`Compute`], for these rows.
 #[inline(always)]
-pub(super) unsafe fn some_rows<S: Stored, const N: usize, const FUSED: bool>(
+unsafe fn some_rows<S: Stored, const N: usize, const FUSED: bool>(
     first: usize,
     o: &Operands<S>,
     tile: *mut Tile<S::Real>,
@@ -160,7 +182,7 @@ pub(crate) fn kernel_bf16(level: Level) -> Kernel<Bf16> {
     #[cfg(target_arch = "aarch64")]
     match level {
         Level::NeonBf16 => return Kernel::any(super::neon::bf16),
-        Level::Neon => return Kernel::any(super::neon::fused::<Bf16>),
+        Level::Neon => return Kernel::any(fused::<Bf16>),
         _ => {}
     }
     let _ = level;
@@ -187,7 +209,7 @@ pub(crate) fn kernel_f32(level: Level) -> Kernel<f32> {
     }
     #[cfg(target_arch = "aarch64")]
     if level >= Level::Neon {
-        return Kernel::any(super::neon::fused::<f32>);
+        return Kernel::any(fused::<f32>);
     }
     let _ = level;
     Kernel::any(portable::<f32>)
@@ -206,7 +228,7 @@ mod x86 {
         _mm512_storeu_ps,
     };
 
-    use super::{Bf16, COLUMNS, Operands, Stored, Tile, some_rows};
+    use super::{Bf16, COLUMNS, Operands, Stored, Tile, all_rows};
 
     /// # Safety
     /// As [`super::Compute`]; AVX2 and FMA.
@@ -217,19 +239,8 @@ mod x86 {
         operands: &Operands<S>,
         tile: *mut Tile<S::Real>,
     ) {
-        let mut row = 0;
-        while row < rows {
-            // SAFETY: the caller's promise; `row` is below `rows`.
-            unsafe {
-                if row + 3 <= rows {
-                    some_rows::<S, 3, true>(row, operands, tile);
-                    row += 3;
-                } else {
-                    some_rows::<S, 1, true>(row, operands, tile);
-                    row += 1;
-                }
-            }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { all_rows::<S, true>(rows, operands, tile) };
     }
 
     /// One function for each number of rows and of registers a row.
