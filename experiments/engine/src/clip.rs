@@ -399,6 +399,12 @@ impl Clip {
         Ok((outcome.loss, dense))
     }
 
+    /// Numbers in the buffers that are not in use.
+    #[cfg(test)]
+    pub(crate) fn numbers_at_rest(&self) -> usize {
+        self.buffers.half.at_rest() + self.buffers.single.at_rest()
+    }
+
     fn forget_buffers_of_another_shape<S: Stored>(&self, shape: [usize; 4]) {
         let mut last = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != shape {
@@ -409,14 +415,17 @@ impl Clip {
 
     /// Takes back the memory of a step's gradients, for the next step.
     pub(crate) fn give_back(&self, gradients: BTreeMap<String, Gradient<f32>>) {
+        let [batch, .., microbatch] = *self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = batch <= microbatch;
         for (name, gradient) in gradients {
             match gradient {
                 Gradient::Half(numbers) => self.buffers.half.give(numbers),
-                Gradient::Dense(numbers) if is_matrix(&name) && self.precision() == Precision::F32 => {
-                    // Sums and single gradients are of one type here.
-                    self.buffers.single.give(numbers);
-                }
-                Gradient::Dense(numbers) if is_matrix(&name) => self.buffers.half.give_real(numbers),
+                Gradient::Dense(numbers) if is_matrix(&name) => match self.precision() {
+                    Precision::Bf16 => self.buffers.half.give_real(numbers),
+                    // One type, but a sum over microbatches is not taken from where a whole gradient is.
+                    Precision::F32 if whole => self.buffers.single.give(numbers),
+                    Precision::F32 => self.buffers.single.give_real(numbers),
+                },
                 _ => {}
             }
         }

@@ -1,6 +1,6 @@
 //! Steps: that they learn, what they refuse, and that they repeat to the bit.
 
-use shoestring_planner::recipe::Optimizer;
+use shoestring_planner::recipe::{Optimizer, Precision};
 
 use super::{Pairs, variants};
 use crate::error::EngineError;
@@ -175,6 +175,27 @@ fn the_layer_where_a_number_stops_being_finite_is_named() {
         ("logit_scale", 1e9, "loss"),
     ] {
         assert_eq!(named(tensor, value), layer, "{tensor} = {value}");
+    }
+}
+
+/// Once sums over microbatches in `f32` went back to other buffers than they had come from: memory grew by the size of the
+/// model in every step.
+#[test]
+fn the_memory_of_a_step_is_that_of_the_next_one() {
+    let pairs = Pairs::new(8, None);
+    for precision in [Precision::F32, Precision::Bf16] {
+        for microbatch in [8, 3] {
+            let settings = Optimizer { precision: Some(precision), ..Optimizer::default() };
+            let mut trainer = Trainer::new(&variants()[0], &settings, 4).expect("a trainer");
+            trainer.set_microbatch(microbatch);
+            let mut after = || {
+                trainer.step(&pairs.input(), 1e-4).expect("a step");
+                trainer.clip().numbers_at_rest()
+            };
+            let (_, second) = (after(), after());
+            assert!(second > 0);
+            assert_eq!([after(), after()], [second; 2], "{precision:?}, {microbatch} at a time");
+        }
     }
 }
 

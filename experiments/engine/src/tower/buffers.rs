@@ -88,6 +88,15 @@ impl<S: Stored> Buffers<S> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner).push(rooms);
     }
 
+    /// Numbers that wait to be used again, without those of slabs.
+    #[cfg(test)]
+    pub(crate) fn at_rest(&self) -> usize {
+        fn of<T>(free: &Mutex<Vec<Vec<T>>>) -> usize {
+            free.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Vec::capacity).sum()
+        }
+        of(&self.stored) + of(&self.real)
+    }
+
     /// Returns everything to the system: after a change of shape nothing fits any more.
     pub(crate) fn clear(&self) {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner).clear();
