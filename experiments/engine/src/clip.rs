@@ -58,8 +58,8 @@ pub(crate) struct Outcome<T> {
 }
 
 /// The precision that a model is computed in where a recipe does not say: bf16 where this processor multiplies
-/// bf16 numbers (AVX512-BF16), `f32` elsewhere; and `f32` in either case for a model with an odd width or head
-/// width, since bf16 is multiplied in pairs.
+/// bf16 numbers (AVX512-BF16, ARM's BF16), `f32` elsewhere; and `f32` in either case for a model with an odd width or
+/// head width, since bf16 is multiplied in pairs.
 #[must_use]
 pub fn resolved_precision(architecture: &Architecture, stated: Option<Precision>) -> Precision {
     let (image, text) = (vision::tower(architecture), text::tower(architecture));

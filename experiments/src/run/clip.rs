@@ -86,8 +86,9 @@ fn precision_warning(recipe: &Recipe) -> Option<String> {
             )
         }
         Some(Precision::Bf16) if !multiplies_bf16() => Some(
-            "optimizer.precision = \"bf16\": this processor has no products of bf16 numbers (AVX512-BF16), so that \
-             operands are rounded to bf16 and multiplied in f32: the same precision, slower; \"f32\" is as fast"
+            "optimizer.precision = \"bf16\": this processor has no products of bf16 numbers (AVX512-BF16 or ARM's \
+             BF16), so that operands are rounded to bf16 and multiplied in f32: the same precision, slower; \"f32\" is \
+             as fast"
                 .to_owned(),
         ),
         _ => None,
