@@ -3,7 +3,9 @@
 //! There are 32 registers of four `f32`: three rows of a tile are 24 accumulators. `bfdot` adds a pair of products of bf16
 //! numbers to each of four sums. A step of the loop has 24 of them, at two to four a cycle, and 11 loads.
 
-use std::arch::aarch64::{float32x4_t, uint16x8_t, vdupq_n_f32, vdupq_n_u32, vld1q_u16, vst1q_f32};
+use std::arch::aarch64::{
+    float32x4_t, uint16x8_t, vdupq_n_f32, vdupq_n_u32, vld1q_u16, vreinterpretq_u16_u32, vst1q_f32,
+};
 use std::arch::asm;
 
 use super::stored::Bf16;
@@ -58,7 +60,7 @@ unsafe fn pairs<const R: usize>(first: usize, o: &Operands<Bf16>, tile: *mut Til
                 for register in 0..REGISTERS {
                     let right = vld1q_u16(b.add(8 * register));
                     for (sums, &left) in sums.iter_mut().zip(&left) {
-                        sums[register] = dot(sums[register], std::mem::transmute(left), right);
+                        sums[register] = dot(sums[register], vreinterpretq_u16_u32(left), right);
                     }
                 }
                 a = a.add(o.a_group);
