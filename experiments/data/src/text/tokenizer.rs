@@ -23,6 +23,10 @@ const BERT_START: u32 = 101;
 /// The one character that is neither letter, number nor mark to the reference, whose pattern ignores case: its
 /// other case is a letter.
 const NO_MARK: char = '\u{345}';
+/// A letter that is another case of `s`, so that the reference takes `'ſ` for one word, as it does `'s`.
+const LONG_S: &str = "ſ";
+/// The id of an apostrophe that does not end its word.
+const APOSTROPHE: u32 = 6;
 /// Bytes of a caption that are looked at: far more than any context holds, and a bound for text that is no
 /// caption at all.
 pub const LONGEST_TEXT: usize = 8_192;
@@ -37,7 +41,7 @@ pub struct Markers {
 }
 
 /// One of the tokenizers. Ids equal those of `open_clip`'s tokenizer of the same name, its cleaning of captions
-/// included, but for a `'ſ` in a caption, which it takes for an `'s`.
+/// included, but for a marker written with a `ſ` for its s, which it takes for one word.
 pub struct Tokenizer {
     inner: Inner,
 }
@@ -103,14 +107,28 @@ impl Tokenizer {
 
     fn encode_cleaned(&self, text: &str, out: &mut Vec<u32>) {
         match &self.inner {
-            Inner::Clip { pairs, .. } => {
-                let mut tokens = Vec::new();
-                if text.contains(NO_MARK) {
-                    pairs.encode(&text.replace(NO_MARK, " "), &mut tokens);
-                } else {
-                    pairs.encode(text, &mut tokens);
+            Inner::Clip { pairs, words } => {
+                let encode = |text: &str, out: &mut Vec<u32>| {
+                    let mut tokens = Vec::new();
+                    if text.contains(NO_MARK) {
+                        pairs.encode(&text.replace(NO_MARK, " "), &mut tokens);
+                    } else {
+                        pairs.encode(text, &mut tokens);
+                    }
+                    out.extend(tokens.into_iter().map(|token| u32::from(token.to_u16())));
+                };
+                if !text.contains(LONG_S) {
+                    return encode(text, out);
                 }
-                out.extend(tokens.into_iter().map(|token| u32::from(token.to_u16())));
+                for word in words.find_iter(text) {
+                    match word.as_str().strip_prefix('\'') {
+                        Some(LONG_S) => {
+                            out.push(APOSTROPHE);
+                            encode(LONG_S, out);
+                        }
+                        _ => encode(word.as_str(), out),
+                    }
+                }
             }
             Inner::Bert { pieces, .. } => pieces.encode(text, out),
         }
@@ -179,6 +197,13 @@ mod tests {
         assert_eq!(ids("salt &amp; pepper"), ids("salt & pepper"));
         assert_eq!(ids("a caf\u{c3}\u{a9}"), ids("a café"));
         assert_eq!(ids("a <end_of_text> cat"), [320, END, 2368]);
+    }
+
+    #[test]
+    fn an_apostrophe_and_a_long_s_are_one_word() {
+        assert_eq!(ids("'ſ"), [6, 129, 379]);
+        assert_eq!(ids("it'ſ ſ"), [585, 6, 129, 379, 129, 379]);
+        assert_eq!(ids("x'ſĻÚ"), [343, 6, 129, 379, 128, 120, 36019]);
     }
 
     #[test]
