@@ -120,7 +120,8 @@ impl Tokenizer {
                 if !text.contains(LONG_S) {
                     return encode(text, out);
                 }
-                for word in words.find_iter(text) {
+                // The reference looks for words in lower case, where a letter may have become two characters.
+                for word in words.find_iter(&text.to_lowercase()) {
                     match word.as_str().strip_prefix('\'') {
                         Some(LONG_S) => {
                             out.push(APOSTROPHE);
@@ -204,6 +205,7 @@ mod tests {
         assert_eq!(ids("'ſ"), [6, 129, 379]);
         assert_eq!(ids("it'ſ ſ"), [585, 6, 129, 379, 129, 379]);
         assert_eq!(ids("x'ſĻÚ"), [343, 6, 129, 379, 128, 120, 36019]);
+        assert_eq!(ids("ſİ,"), [129, 123, 328, 136, 229, 267]);
     }
 
     #[test]
