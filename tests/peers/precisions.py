@@ -2,8 +2,8 @@
 
     python tests/peers/precisions.py path/to/shoestring [avx2 portable ...]
 
-Named kernels: those alone, beside f32. Each run is evaluated on 9,600 pictures. Exits non-zero where a mean differs from that of f32 by more than two standard
-errors of the difference, as the seeds spread.
+Named kernels: those alone, beside f32. Each run is evaluated on 9,600 pictures. Exits non-zero where a mean differs
+from that of f32 by more than two standard errors of the difference, as the seeds spread.
 """
 
 import json

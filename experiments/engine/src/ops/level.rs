@@ -93,8 +93,7 @@ impl Level {
     fn named(name: &str) -> Result<Option<Self>> {
         let level = Self::ALL.iter().copied().find(|level| level.name() == name);
         if level.is_none() && !name.is_empty() {
-            let known: Vec<_> = Self::ALL.iter().map(|level| level.name()).collect();
-            let known = known.join(", ");
+            let known = Self::ALL.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ");
             return Err(EngineError::UnknownKernels { found: name.to_owned(), known });
         }
         Ok(level)

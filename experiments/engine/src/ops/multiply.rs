@@ -63,21 +63,14 @@ impl<'a, S: Stored> Left<'a, S> {
         let segment = pack::left_len::<S>(level, rows, depth.groups);
         assert!(depth.segments * segment <= data.len());
         let numbers = depth.groups * S::GROUP;
-        match LeftLayout::of::<S>(level) {
-            LeftLayout::Panels => Self {
-                data,
-                rows,
-                depth,
-                row: S::GROUP,
-                tile: ROWS * numbers,
-                group: ROWS * S::GROUP,
-                segment,
-            },
+        let (row, tile, group) = match LeftLayout::of::<S>(level) {
+            LeftLayout::Panels => (S::GROUP, ROWS * numbers, ROWS * S::GROUP),
             LeftLayout::Rows => {
                 let row = pack::row_stride::<S>(numbers);
-                Self { data, rows, depth, row, tile: ROWS * row, group: S::GROUP, segment }
+                (row, ROWS * row, S::GROUP)
             }
-        }
+        };
+        Self { data, rows, depth, row, tile, group, segment }
     }
 
     /// The address of a row's first group.

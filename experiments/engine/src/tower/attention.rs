@@ -113,7 +113,8 @@ impl Work {
     }
 
     /// softmax(Q Kᵀ / √d) V in each head of each sample of a slab: from `qkv` (rows, 3 width) to `mixed`
-    /// (rows, width), rows a stride apart. Bytes in bf16, those of the second-level cache: 6 read and 2 written a number of `mixed`.
+    /// (rows, width), rows a stride apart. Bytes in bf16, those of the second-level cache: 6 read and 2 written a number
+    /// of `mixed`.
     pub(super) fn attend<S: Stored>(
         &self,
         qkv: &[S],
